@@ -1,0 +1,38 @@
+"""labelwise: learning from imperfect labels. Audit them, train models that do not inherit their faults, know how sure.
+
+Names are imported when first used, so that ``import labelwise`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from labelwise.audit.audit import Audit, audit
+    from labelwise.certainty.conformal import SplitConformal
+    from labelwise.errors import InputError
+    from labelwise.estimators.classifier import Classifier
+    from labelwise.methods import cards as methods
+
+_HOMES = {
+    "Audit": "audit.audit",
+    "audit": "audit.audit",
+    "Classifier": "estimators.classifier",
+    "InputError": "errors",
+    "SplitConformal": "certainty.conformal",
+    "methods": "methods",
+}
+
+__all__ = ["Audit", "Classifier", "InputError", "SplitConformal", "audit", "methods"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'labelwise' has no attribute {name!r}")
+    home = import_module(f"labelwise.{_HOMES[name]}")
+    return getattr(home, "cards" if name == "methods" else name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,1 @@
+"""What training remembers: per-example targets and averaged teachers."""

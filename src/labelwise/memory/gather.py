@@ -1,0 +1,29 @@
+"""Rows from every process, so that a memory is the same on all of them."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def gather_rows(index: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the indices (B,) and rows (B, ...) of all processes, in process order.
+
+    Alone, or outside a process group, what comes in goes out. Processes may bring different numbers of rows.
+    Cost: one exchange of the rows of a global batch.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return index, rows
+    world = dist.get_world_size()
+    count = torch.tensor([len(index)], device=index.device)
+    counts = [torch.zeros_like(count) for _ in range(world)]
+    dist.all_gather(counts, count)
+    longest = int(max(counts).item())
+
+    def gather(values: Tensor) -> Tensor:
+        padded = values.new_zeros((longest, *values.shape[1:]))
+        padded[: len(values)] = values
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
+
+    return gather(index), gather(rows)

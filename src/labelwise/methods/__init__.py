@@ -1,0 +1,47 @@
+"""The methods: one file each, found by name."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from labelwise.card import Card
+from labelwise.errors import InputError
+
+if TYPE_CHECKING:
+    from labelwise.training.recipe import Recipe
+
+# Every file with a card, in the order of the cards' numbers; baselines first.
+METHOD_FILES = (
+    "methods.classification.cross_entropy",
+    "methods.classification.label_smoothing",
+    "methods.classification.mixup",
+    "methods.classification.elr",
+    "methods.classification.compress_features",
+    "audit.card",
+    "methods.classification.ps_kd",
+)
+
+
+def cards() -> list[Card]:
+    """Return the card of every method and baseline."""
+    return [_module(name).CARD for name in METHOD_FILES]
+
+
+def recipes() -> dict[str, type["Recipe"]]:
+    """Return every recipe by its name."""
+    found: dict[str, type[Recipe]] = {}
+    for name in METHOD_FILES:
+        found |= getattr(_module(name), "RECIPES", {})
+    return found
+
+
+def find_recipe(name: str) -> type["Recipe"]:
+    """Return the recipe of that name; raises InputError, naming those there are."""
+    known = recipes()
+    if name not in known:
+        raise InputError(f"there is no recipe {name!r}; choose one of {', '.join(known)}")
+    return known[name]
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"labelwise.{name}")

@@ -1,0 +1,1 @@
+"""Classification with single labels that may be wrong."""

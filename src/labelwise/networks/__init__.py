@@ -1,0 +1,1 @@
+"""Backbones and small networks: features, then a linear head."""

@@ -1,0 +1,115 @@
+"""Pretrained backbones: weights that are at hand, features computed once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelwise.errors import InputError
+
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+
+
+def load_backbone(
+    name: str = DEFAULT_BACKBONE, weights: str | Path | None = None, *, download: bool = False
+) -> nn.Module | None:
+    """Return a timm backbone without its head, its weights loaded, or None where no weights are at hand.
+
+    Weights come from ``weights`` (safetensors, or a PyTorch file read with ``weights_only=True``), else from the
+    local Hugging Face cache, else, with ``download``, from the hub. Raises InputError for a file that does not fit.
+    """
+    import timm
+
+    if weights is not None:
+        model = timm.create_model(name, pretrained=False)
+        load_weights(model, Path(weights))
+    elif download or _is_cached(name):
+        model = timm.create_model(name, pretrained=True)
+    else:
+        return None
+    model.reset_classifier(0)  # type: ignore[operator]
+    return model.eval()
+
+
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return False
+    files = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Fill a model from a weights file: by name, or, where the names differ, by order if every shape agrees."""
+    tensors = _read_tensors(file)
+    own = model.state_dict()
+    if set(own) == set(tensors):
+        model.load_state_dict(tensors)
+        return
+    floats = {key: value for key, value in own.items() if value.is_floating_point()}
+    given = [value for value in tensors.values() if value.is_floating_point()]
+    shapes_agree = len(floats) == len(given) and all(
+        mine.shape == theirs.shape for mine, theirs in zip(floats.values(), given, strict=True)
+    )
+    if not shapes_agree:
+        raise InputError(
+            f"{file}: {len(given)} weight tensors do not fit the network's {len(floats)}: "
+            "give the weights of this very network, or name the network they belong to"
+        )
+    model.load_state_dict(dict(zip(floats, given, strict=True)), strict=False)
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such weights file; give the path of a .safetensors or .pth file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{file}: not readable as safetensors or as a PyTorch file of plain weights ({type(error).__name__}); "
+            "export the weights as .safetensors"
+        ) from error
+    loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise InputError(f"{file}: holds no state dict of tensors; export the weights as .safetensors")
+    return loaded
+
+
+@torch.no_grad()
+def backbone_features(
+    backbone: nn.Module,
+    pictures: np.ndarray,
+    *,
+    side: int = 96,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Features (n, num_features) float32 of uint8 pictures (n, H, W[, C]), resized to ``side`` pixels.
+
+    Cost: one forward pass a picture; ``progress`` hears how many are done.
+    """
+    config = getattr(backbone, "pretrained_cfg", {}) or {}
+    mean = torch.tensor(config.get("mean", (0.5, 0.5, 0.5))).view(1, -1, 1, 1)
+    std = torch.tensor(config.get("std", (0.5, 0.5, 0.5))).view(1, -1, 1, 1)
+    backbone = backbone.to(device).eval()
+    blocks = []
+    for start in range(0, len(pictures), batch_size):
+        batch = torch.from_numpy(np.ascontiguousarray(pictures[start : start + batch_size]))  # (B, H, W[, C])
+        batch = batch.unsqueeze(-1) if batch.ndim == 3 else batch
+        batch = batch.movedim(-1, 1).float() / 255  # (B, C, H, W)
+        batch = batch.expand(-1, 3, -1, -1) if batch.shape[1] == 1 else batch[:, :3]
+        batch = nn.functional.interpolate(batch, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        blocks.append(backbone(((batch - mean) / std).to(device)).float().cpu().numpy())
+        if progress is not None:
+            progress(min(start + batch_size, len(pictures)))
+    return np.concatenate(blocks)

@@ -1,0 +1,1 @@
+"""Maths that belongs to no one method."""

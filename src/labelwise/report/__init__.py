@@ -1,0 +1,31 @@
+"""The report: everything a run found, on one page that needs nothing but a browser."""
+
+from labelwise.report.findings import (
+    AuditFindings,
+    CheckFindings,
+    Findings,
+    LearnFindings,
+    MeasuredOn,
+    PredictionSets,
+    RejectedRow,
+    ReliabilityBins,
+    SuspectCard,
+    TrainingRun,
+    TrustFindings,
+)
+from labelwise.report.page import write_report
+
+__all__ = [
+    "AuditFindings",
+    "CheckFindings",
+    "Findings",
+    "LearnFindings",
+    "MeasuredOn",
+    "PredictionSets",
+    "RejectedRow",
+    "ReliabilityBins",
+    "SuspectCard",
+    "TrainingRun",
+    "TrustFindings",
+    "write_report",
+]

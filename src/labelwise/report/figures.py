@@ -1,0 +1,534 @@
+"""The report's figures: small inline SVG drawn in the style sheet's colours, each with its numbers as a table.
+
+Colours are classes, never attributes, so one drawing serves light, dark and print. Orange stands for what trusts
+or breaks the labels, blue for what withstands or mends them; shape or dash says the same without colour.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from labelwise.errors import InputError
+from labelwise.report.findings import (
+    AuditFindings,
+    CheckFindings,
+    LearnFindings,
+    PredictionSets,
+    ReliabilityBins,
+    TrainingRun,
+    TrustFindings,
+)
+from labelwise.report.words import about, clean, count, percent, short, wilson
+
+MATRIX_CLASSES = 20
+_LEVELS = 8
+_TABLE_EPOCHS = 25
+_PICTURE_SIDE = 256
+_PIXELATED_BELOW = 100
+_WIDTH = 360
+_DESCRIPTION = 300
+_SIZE_BUCKETS = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 10), (11, 20), (21, 50), (51, 100))
+_SIZES_SHOWN_SINGLY = 9
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing, its caption, and its numbers: a header and rows of cells."""
+
+    svg: Markup
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the noise matrix: its text, its exact share and the style class of its shade."""
+
+    text: str
+    share: str
+    shade: str
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One way in which labels go wrong, and what share of the true class goes that way."""
+
+    true: str
+    given: str
+    share: str
+
+
+@dataclass(frozen=True)
+class ClassBar:
+    """One class with the count of its given labels, and its bar."""
+
+    name: str
+    count: int
+    share: str
+    bar: Markup
+
+
+def picture_uri(picture: NDArray[np.uint8]) -> tuple[str, int, int, bool]:
+    """PNG data URI of a uint8 picture, its width and height as embedded, and whether to magnify it unsmoothed.
+
+    Takes (height, width) or (height, width, 1, 3 or 4); shrinks what is larger than 256 pixels. Raises InputError
+    for any other shape or type.
+    """
+    from PIL import Image
+
+    pixels = np.asarray(picture)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    right_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype != np.uint8 or not right_shape or pixels.size == 0:
+        raise InputError(
+            f"a suspect's picture has shape {np.shape(picture)} and type {pixels.dtype}: "
+            "pass uint8 pixels of shape (height, width) or (height, width, 1, 3 or 4)"
+        )
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG", optimize=True)
+    uri = "data:image/png;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
+    return uri, image.width, image.height, max(image.size) < _PIXELATED_BELOW
+
+
+def noise_interval(audit: AuditFindings) -> Figure:
+    """Estimated share of wrong labels with its interval, and the true share where it is known."""
+    values = [audit.noise_rate, audit.noise_rate_high, audit.noise_rate_true or 0.0]
+    top = min(1.0, max(0.2, math.ceil(max(filter(math.isfinite, values), default=0.0) * 12.5) / 10))
+    x, y = _Scale(0, top, 12, _WIDTH - 16), 46
+    drawing = [_axis_x(x, 70, _ticks(0, top), 58)]
+    if math.isfinite(audit.noise_rate_low) and math.isfinite(audit.noise_rate_high):
+        width = max(2.0, x(audit.noise_rate_high) - x(audit.noise_rate_low))
+        drawing.append(_tag("rect", class_="band wrong", x=x(audit.noise_rate_low), y=y - 10, width=width, height=20))
+    drawing.append(_tag("circle", class_="dot wrong", cx=x(audit.noise_rate), cy=y, r=5.5))
+    drawing.append(_text(x(audit.noise_rate), 22, f"estimate {percent(audit.noise_rate)}", "strong", _anchor(x, audit.noise_rate)))
+    rows = [("estimate", percent(audit.noise_rate))]
+    rows += [("lower end", percent(audit.noise_rate_low)), ("upper end", percent(audit.noise_rate_high))]
+    height = 92
+    if audit.noise_rate_true is not None:
+        true = audit.noise_rate_true
+        height = 114
+        drawing.append(_tag("line", class_="truth", x1=x(true), x2=x(true), y1=y + 10, y2=96))
+        drawing.append(_text(x(true), 110, f"true {percent(true)}", "strong", _anchor(x, true)))
+        rows.append(("true", percent(true)))
+    description = "; ".join(f"{name} {value}" for name, value in rows)
+    svg = _svg("noise", "Share of wrong labels", description, height, drawing)
+    caption = f"Share of wrong labels, with its {about(audit.confidence)} interval."
+    return Figure(svg, caption, ("", "share of labels"), tuple(rows))
+
+
+def accuracy_bars(learn: LearnFindings) -> Figure:
+    """Final accuracies of the trusting model, the same stopped early, and the robust recipe."""
+    bars = [(f"{learn.baseline_name}, last epoch", learn.accuracy_baseline, "wrong")]
+    if learn.accuracy_early_stopped is not None:
+        bars.append((f"{learn.baseline_name}, stopped early", learn.accuracy_early_stopped, "wrong soft"))
+    bars.append((f"{learn.robust_name}, last epoch", learn.accuracy_robust, "right"))
+    x = _Scale(0, 1, 0, _WIDTH - 52)
+    drawing, rows = [], []
+    for position, (name, accuracy, kind) in enumerate(bars):
+        y = 16 + 46 * position
+        interval = wilson(accuracy, learn.measured_rows)
+        drawing.append(_text(0, y, short(name, 46), "", "start"))
+        drawing.append(_tag("rect", class_="lane", x=0, y=y + 7, width=x(1), height=14, rx=2))
+        drawing.append(_tag("rect", class_=f"bar {kind}", x=0, y=y + 7, width=x(accuracy), height=14, rx=2))
+        drawing.append(_text(_WIDTH, y + 19, percent(accuracy), "strong", "end"))
+        if interval:
+            ends = {"x1": x(interval[0]), "x2": x(interval[1]), "y1": y + 14, "y2": y + 14}
+            drawing += [_tag("line", class_="whisker under", **ends), _tag("line", class_="whisker", **ends)]
+        rows.append((name, percent(accuracy), " to ".join(map(percent, interval)) if interval else "–"))
+    description = "; ".join(f"{name}: {accuracy}" for name, accuracy, _ in rows)
+    svg = _svg("accuracy", f"Accuracy on {learn.measured_on}", description, 46 * len(bars), drawing)
+    whiskers = " Thin lines: 95% interval from the number of examples." if learn.measured_rows else ""
+    caption = f"Accuracy on {learn.measured_on}.{whiskers}"
+    return Figure(svg, caption, ("model", "accuracy", "95% interval"), tuple(rows))
+
+
+def coverage_lanes(trust: TrustFindings) -> Figure | None:
+    """How often each kind of set holds the label, beside the promise; None where nothing was measured."""
+    measured = [each for each in trust.sets if _coverages(each)]
+    if not measured:
+        return None
+    lowest = min([trust.coverage_promised, *(value for each in measured for value, _ in _coverages(each))])
+    bottom = max(0.0, math.floor((lowest - 0.02) * 10) / 10)
+    x, foot = _Scale(bottom, 1, 12, _WIDTH - 16), 30 + 46 * len(measured)
+    promised = x(trust.coverage_promised)
+    drawing = [
+        _axis_x(x, foot + 14, _ticks(bottom, 1), foot),
+        _tag("line", class_="truth", x1=promised, x2=promised, y1=18, y2=foot),
+        _text(promised, 12, f"promised {about(trust.coverage_promised)}", "strong", _anchor(x, trust.coverage_promised)),
+    ]
+    rows = []
+    for position, each in enumerate(measured):
+        y = 36 + 46 * position
+        drawing.append(_text(12, y, short(each.name, 40), "halo", "start"))
+        drawing.append(_tag("line", class_="rule", x1=12, x2=x(1), y1=y + 18, y2=y + 18))
+        for value, on_truth in _coverages(each):
+            kind = "dot right" if on_truth else "ring"
+            drawing.append(_tag("circle", class_=kind, cx=x(value), cy=y + 18, r=5.5))
+        rows.append((each.name, percent(each.coverage_true), percent(each.coverage_given), f"{each.mean_size:.2f}"))
+    description = f"promised {percent(trust.coverage_promised)}; " + "; ".join(
+        f"{name}: true label {true}, given label {given}" for name, true, given, _ in rows
+    )
+    svg = _svg("coverage", "How often the sets hold the label", description, foot + 34, drawing)
+    caption = "How often the sets hold the true label (filled) and the given label (ring)."
+    header = ("kind of set", "holds the true label", "holds the given label", "mean classes")
+    return Figure(svg, caption, header, tuple(rows))
+
+
+def matrix_cells(audit: AuditFindings) -> list[list[Cell]] | None:
+    """The noise matrix turned so that a row is a true class; None without a matrix or with over 20 classes."""
+    matrix = _checked_matrix(audit)
+    if matrix is None or len(matrix) > MATRIX_CLASSES:
+        return None
+    flips = matrix[~np.eye(len(matrix), dtype=bool)]
+    largest = max((float(value) for value in flips if math.isfinite(value)), default=0.0)
+    return [
+        [
+            _cell(float(matrix[given, true]), given == true, largest if given != true else 1.0)
+            for given in range(len(matrix))
+        ]
+        for true in range(len(matrix))
+    ]
+
+
+def top_confusions(audit: AuditFindings, limit: int) -> list[Confusion]:
+    """The most frequent ways in which a true class gets another label, most frequent first."""
+    matrix = _checked_matrix(audit)
+    if matrix is None:
+        return []
+    flips = np.where(np.isfinite(matrix), matrix, 0.0)
+    np.fill_diagonal(flips, 0.0)
+    order = np.argsort(-flips, axis=None, kind="stable")[:limit]
+    found = []
+    for given, true in zip(*np.unravel_index(order, flips.shape), strict=True):
+        if flips[given, true] > 0:
+            share = percent(float(flips[given, true]))
+            found.append(Confusion(audit.class_names[true], audit.class_names[given], share))
+    return found
+
+
+def class_bars(check: CheckFindings) -> list[ClassBar]:
+    """Given labels per class, in the order of the classes."""
+    total = sum(number for _, number in check.classes)
+    largest = max((number for _, number in check.classes), default=0)
+    return [
+        ClassBar(name, number, percent(number / total) if total else "–", _bar(number / largest if largest else 0.0))
+        for name, number in check.classes
+    ]
+
+
+def curves(learn: LearnFindings) -> list[Figure]:
+    """One panel for each measure that was followed: accuracies, what was memorised, the training loss."""
+    stopped = learn.early_stopped_epoch
+    panels = [
+        _curve_panel("true", "Validation accuracy, true labels", learn.runs, [run.accuracy_true for run in learn.runs], stopped),
+        _curve_panel(
+            "memorised", "Wrong labels repeated", learn.runs, [run.memorised for run in learn.runs], None
+        ),
+        _curve_panel(
+            "given", "Validation accuracy, given (noisy) labels", learn.runs, [run.accuracy_given for run in learn.runs], stopped
+        ),
+        _curve_panel("loss", "Training loss", learn.runs, [run.train_loss for run in learn.runs], None, shares=False),
+    ]
+    return [panel for panel in panels if panel is not None]
+
+
+def swatch(role: str) -> Markup:
+    """A piece of a run's line, for the legend."""
+    line = _tag("line", class_=f"curve {_KIND[role]}", x1=1, x2=27, y1=5, y2=5)
+    return _tag("svg", line, class_="swatch", viewBox="0 0 28 10", width=28, height=10, aria_hidden="true")
+
+
+def reliability(trust: TrustFindings) -> list[Figure]:
+    """Accuracy against confidence, before and after temperature scaling."""
+    panels = [
+        _reliability_panel("before", "Before calibration", trust.bins_before, trust.ece_before),
+        _reliability_panel("after", f"After, temperature {trust.temperature:.2f}", trust.bins_after, trust.ece_after),
+    ]
+    return [panel for panel in panels if panel is not None]
+
+
+def set_sizes(trust: TrustFindings) -> Figure | None:
+    """How many classes the prediction sets hold; None without sets."""
+    kinds = [each for each in trust.sets if sum(each.size_counts)]
+    if not kinds:
+        return None
+    largest = max(size for each in kinds for size, number in enumerate(each.size_counts) if number)
+    buckets = _buckets(largest)
+    shares = [[_share_between(each, *bucket) for bucket in buckets] for each in kinds]
+    names = [f"{low}" if low == high else f"{low}–{high}" for low, high in buckets]
+    top = _full_step(max(map(max, shares)))
+    x, y = _Scale(0, len(buckets), 40, _WIDTH - 4), _Scale(0, top, 172, 14)
+    drawing = [_axis_y(y, _ticks(0, top), x(0), _WIDTH - 4, percent_axis=True)]
+    step = x(1) - x(0)
+    thick = min(22.0, 0.8 * step / len(kinds))
+    for position, name in enumerate(names):
+        centre = x(position + 0.5)
+        drawing.append(_text(centre, 190, name, "", "middle"))
+        for order, each in enumerate(kinds):
+            left = centre + thick * (order - len(kinds) / 2)
+            value = shares[order][position]
+            style = f"bar {_set_style(each, trust)}"
+            drawing.append(
+                _tag("rect", class_=style, x=left + 1, y=y(value), width=thick - 2, height=172 - y(value))
+            )
+    drawing.append(_text(_WIDTH - 4, 208, "classes in the set", "", "end"))
+    rows = tuple(
+        (name, *(percent(shares[order][position]) for order in range(len(kinds)))) for position, name in enumerate(names)
+    )
+    description = "; ".join(f"{each.name}: {each.mean_size:.2f} classes on average" for each in kinds)
+    svg = _svg("sizes", "Sizes of the prediction sets", description, 214, drawing)
+    return Figure(svg, "How many classes a set holds.", ("classes", *(each.name for each in kinds)), rows)
+
+
+def set_swatch(sets: PredictionSets, trust: TrustFindings) -> Markup:
+    """A piece of a kind's bars, for the legend."""
+    box = _tag("rect", class_=f"bar {_set_style(sets, trust)}", x=1, y=1, width=10, height=10)
+    return _tag("svg", box, class_="swatch", viewBox="0 0 12 12", width=12, height=12, aria_hidden="true")
+
+
+_KIND = {"baseline": "wrong", "robust": "right", "other": "plain"}
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """A straight map from values to places in the drawing; what lies outside is drawn at the edge."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+
+    def __call__(self, value: float) -> float:
+        part = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
+        part = min(1.0, max(0.0, part)) if math.isfinite(part) else 0.0
+        return self.start + part * (self.stop - self.start)
+
+
+def _tag(name: str, *children: str, **attributes: str | float) -> Markup:
+    written = Markup("").join(
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _number(value) if isinstance(value, int | float) else value)
+        for key, value in attributes.items()
+    )
+    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, Markup("").join(map(escape, children)))
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 1):g}"
+
+
+def _text(x: float, y: float, text: str, style: str, anchor: str) -> Markup:
+    return _tag("text", text, x=x, y=y, class_=style, text_anchor=anchor)
+
+
+def _svg(key: str, title: str, description: str, height: float, drawing: Iterable[Markup]) -> Markup:
+    return _tag(
+        "svg",
+        _tag("title", title, id=f"{key}-title"),
+        _tag("desc", clean(description, _DESCRIPTION)[0], id=f"{key}-desc"),
+        *drawing,
+        viewBox=f"0 0 {_WIDTH} {_number(height)}",
+        role="img",
+        aria_labelledby=f"{key}-title {key}-desc",
+    )
+
+
+def _anchor(x: _Scale, value: float) -> str:
+    part = (x(value) - x.start) / (x.stop - x.start)
+    return "start" if part < 0.18 else "end" if part > 0.82 else "middle"
+
+
+def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """Round values from low to high, about as many as wanted."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [step * index for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _full_step(share: float) -> float:
+    """The smallest round end of an axis that has room for the share."""
+    return next((end for end in (0.1, 0.2, 0.4, 0.6, 0.8) if share <= end), 1.0)
+
+
+def _axis_x(x: _Scale, y: float, ticks: Sequence[float], line: float) -> Markup:
+    parts = [_tag("line", class_="axis", x1=x.start, x2=x.stop, y1=line, y2=line)]
+    for tick in ticks:
+        parts.append(_tag("line", class_="axis", x1=x(tick), x2=x(tick), y1=line, y2=line + 4))
+        parts.append(_text(x(tick), y + 5, f"{100 * tick:g}%", "", "middle"))
+    return Markup("").join(parts)
+
+
+def _axis_y(y: _Scale, ticks: Sequence[float], left: float, right: float, *, percent_axis: bool) -> Markup:
+    parts = []
+    for tick in ticks:
+        parts.append(_tag("line", class_="grid", x1=left, x2=right, y1=y(tick), y2=y(tick)))
+        label = f"{round(100 * tick, 1):g}%" if percent_axis else f"{tick:g}"
+        parts.append(_text(left - 6, y(tick) + 4, label, "", "end"))
+    return Markup("").join(parts)
+
+
+def _bar(share: float) -> Markup:
+    bar = _tag("rect", class_="bar plain", x=0, y=0, width=100 * share, height=10)
+    return _tag("svg", bar, class_="count", viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true")
+
+
+def _coverages(sets: PredictionSets) -> list[tuple[float, bool]]:
+    """The measured coverages, each with whether it counts true labels."""
+    both = ((sets.coverage_given, False), (sets.coverage_true, True))
+    return [(value, on_truth) for value, on_truth in both if value is not None and math.isfinite(value)]
+
+
+def _set_style(sets: PredictionSets, trust: TrustFindings) -> str:
+    return "right" if sets is trust.sets_used else "wrong soft"
+
+
+def _checked_matrix(audit: AuditFindings) -> NDArray[np.float64] | None:
+    if audit.noise_matrix is None:
+        return None
+    matrix = np.asarray(audit.noise_matrix, dtype=np.float64)  # (classes, classes), [given, true]
+    classes = len(audit.class_names)
+    if matrix.shape != (classes, classes):
+        raise InputError(
+            f"the noise matrix has shape {matrix.shape} but there are {classes} class names: pass one row and one "
+            "column for each class"
+        )
+    return matrix
+
+
+def _cell(value: float, kept: bool, largest: float) -> Cell:
+    if not math.isfinite(value):
+        return Cell("–", "not known: no example of this class", "")
+    level = min(_LEVELS, math.ceil(_LEVELS * value / largest - 1e-9)) if largest > 0 else 0
+    text = f"{100 * value:.0f}" if value >= 0.005 else "0" if value == 0 else "<1"
+    shade = f"{'kept' if kept else 'flip'}{level}" if level > 0 else ""
+    return Cell(text, percent(value), shade)
+
+
+def _curve_panel(
+    key: str,
+    title: str,
+    runs: Sequence[TrainingRun],
+    values: Sequence[Sequence[float] | None],
+    stopped: int | None,
+    *,
+    shares: bool = True,
+) -> Figure | None:
+    lines = [(run, list(line)) for run, line in zip(runs, values, strict=True) if line and any(map(math.isfinite, line))]
+    if not lines:
+        return None
+    epochs = max(len(line) for _, line in lines)
+    low, high = _value_range([value for _, line in lines for value in line if math.isfinite(value)], shares)
+    x, y = _Scale(1, max(2, epochs), 44, _WIDTH - 56), _Scale(low, high, 176, 14)
+    drawing = [_axis_y(y, _ticks(low, high), x.start, x.stop, percent_axis=shares)]
+    epoch_ticks = sorted({1, epochs, *(round(tick) for tick in _ticks(1, epochs, 3) if tick < 0.88 * epochs)})
+    drawing += [_text(x(tick), 194, f"{tick}", "", "middle") for tick in epoch_ticks]
+    drawing.append(_text((x.start + x.stop) / 2, 210, "epoch", "", "middle"))
+    ends = []
+    for run, line in lines:
+        drawing.append(_polyline(line, x, y, _KIND[run.role]))
+        last = max(index for index, value in enumerate(line) if math.isfinite(value))
+        ends.append((y(line[last]), percent(line[last]) if shares else f"{line[last]:.3g}", _KIND[run.role]))
+        drawing.append(_tag("circle", class_=f"dot {_KIND[run.role]}", cx=x(last + 1), cy=y(line[last]), r=3.5))
+        if run.role == "baseline" and stopped and stopped <= len(line) and math.isfinite(line[stopped - 1]):
+            drawing.append(_tag("circle", class_="ring wrong", cx=x(stopped), cy=y(line[stopped - 1]), r=6))
+    drawing += [
+        _text(x.stop + 8, place + 4, text, f"strong {kind}-ink", "start") for place, text, kind in _apart(ends, 15)
+    ]
+    rows = tuple(
+        (str(epoch + 1), *(_value_at(line, epoch, shares) for _, line in lines)) for epoch in _some(epochs)
+    )
+    description = "; ".join(f"{run.name} ends at {_value_at(line, len(line) - 1, shares)}" for run, line in lines)
+    svg = _svg(f"curve-{key}", title, description, 216, drawing)
+    return Figure(svg, title, ("epoch", *(run.name for run, _ in lines)), rows)
+
+
+def _polyline(line: Sequence[float], x: _Scale, y: _Scale, kind: str) -> Markup:
+    """A line through the epochs that were measured, broken where one was not."""
+    path, pen_down = [], False
+    for epoch, value in enumerate(line, start=1):
+        if not math.isfinite(value):
+            pen_down = False
+            continue
+        path.append(f"{'L' if pen_down else 'M'}{_number(x(epoch))} {_number(y(value))}")
+        pen_down = True
+    return _tag("path", class_=f"curve {kind}", d="".join(path))
+
+
+def _value_range(values: Sequence[float], shares: bool) -> tuple[float, float]:
+    if not shares:
+        return 0.0, max(values) * 1.05 or 1.0
+    low, high = math.floor(min(values) * 10) / 10, math.ceil(max(values) * 10) / 10
+    return max(0.0, min(low, high - 0.2)), min(1.0, max(high, low + 0.2))
+
+
+def _value_at(line: Sequence[float], epoch: int, shares: bool) -> str:
+    if epoch >= len(line) or not math.isfinite(line[epoch]):
+        return "–"
+    return percent(line[epoch]) if shares else f"{line[epoch]:.4g}"
+
+
+def _some(epochs: int) -> list[int]:
+    """Evenly spread epochs, first and last among them."""
+    if epochs <= _TABLE_EPOCHS:
+        return list(range(epochs))
+    return sorted({round(index * (epochs - 1) / (_TABLE_EPOCHS - 1)) for index in range(_TABLE_EPOCHS)})
+
+
+def _apart(labels: Sequence[tuple[float, str, str]], gap: float) -> list[tuple[float, str, str]]:
+    """Labels moved down just enough not to overlap."""
+    placed: list[tuple[float, str, str]] = []
+    for place, text, kind in sorted(labels):
+        lowest = placed[-1][0] + gap if placed else place
+        placed.append((max(place, lowest), text, kind))
+    return placed
+
+
+def _reliability_panel(key: str, title: str, bins: ReliabilityBins | None, error: float) -> Figure | None:
+    if bins is None:
+        return None
+    x, y = _Scale(0, 1, 44, _WIDTH - 16), _Scale(0, 1, 254, 30)
+    filled = [each for each in zip(bins.confidence, bins.accuracy, bins.count, strict=True) if each[2] > 0]
+    most = max((number for _, _, number in filled), default=1)
+    ticks = _ticks(0, 1)
+    drawing = [_axis_y(y, ticks, x.start, x.stop, percent_axis=True)]
+    drawing += [_text(x(tick), 272, f"{100 * tick:g}%", "", "middle") for tick in ticks]
+    drawing.append(_tag("line", class_="diagonal", x1=x(0), y1=y(0), x2=x(1), y2=y(1)))
+    drawing.append(_text((x.start + x.stop) / 2, 290, "stated confidence", "", "middle"))
+    drawing.append(_text(4, 12, "share that is right", "", "start"))
+    for confidence, accuracy, number in filled:
+        place = x(confidence)
+        drawing.append(_tag("line", class_="gap", x1=place, x2=place, y1=y(confidence), y2=y(accuracy)))
+        radius = 2.5 + 7 * math.sqrt(number / most)
+        drawing.append(_tag("circle", class_="dot right see", cx=place, cy=y(accuracy), r=radius))
+    known = math.isfinite(error)
+    caption = f"{title}: off by {100 * error:.1f} points on average" if known else title
+    rows = tuple((percent(each[0]), percent(each[1]), count(each[2])) for each in filled)
+    svg = _svg(f"reliability-{key}", title, caption, 296, drawing)
+    return Figure(svg, caption, ("stated confidence", "right", "predictions"), rows)
+
+
+def _buckets(largest: int) -> list[tuple[int, int]]:
+    if largest <= _SIZES_SHOWN_SINGLY:
+        return [(size, size) for size in range(largest + 1)]
+    shown = [bucket for bucket in _SIZE_BUCKETS if bucket[0] <= largest]
+    last = shown[-1]
+    if largest > last[1]:
+        return [*shown, (last[1] + 1, largest)]
+    return [*shown[:-1], (last[0], largest)]
+
+
+def _share_between(sets: PredictionSets, low: int, high: int) -> float:
+    return sum(sets.size_counts[low : high + 1]) / sum(sets.size_counts)

@@ -1,0 +1,84 @@
+"""The page: findings in, one HTML file out, that asks nothing of the network and runs no script."""
+
+import base64
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from labelwise.report.findings import Findings
+
+_HERE = Path(__file__).parent
+_OWN_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
+SUSPECTS_AT_ONCE = 12
+CELLS_AT_ONCE = 8
+CLASSES_AT_ONCE = 12
+REJECTED_SHOWN = 200
+
+
+def write_report(findings: Findings, path: Path) -> None:
+    """Write the report as one HTML file, whole or not at all (temporary file, then renamed).
+
+    Raises InputError for a picture or a noise matrix of a shape that cannot be shown. Time and size grow with
+    the suspects handed in; the rows of the data set cost nothing.
+    """
+    path = Path(path)
+    page = render(findings).encode("utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(page)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render(findings: Findings) -> str:
+    """The report as HTML text."""
+    import jinja2
+
+    from labelwise.report import figures, words
+
+    style = (_HERE / "report.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        shown=words.shown,
+        percent=words.percent,
+        about=words.about,
+        count=words.count,
+        duration=words.duration,
+        short=words.short,
+    )
+    return environment.get_template("report.html.j2").render(
+        findings=findings,
+        style=jinja2.utils.markupsafe.Markup(style),
+        style_hash=_csp_hash(style),
+        headlines=words.headlines(findings),
+        noun=words.noun(findings.kind),
+        counted=words.counted,
+        figures=figures,
+        is_own_file=lambda name: _OWN_FILE.fullmatch(name) is not None,
+        **_limits(),
+    )
+
+
+def _limits() -> dict[str, Any]:
+    return {
+        "suspects_at_once": SUSPECTS_AT_ONCE,
+        "cells_at_once": CELLS_AT_ONCE,
+        "classes_at_once": CLASSES_AT_ONCE,
+        "rejected_shown": REJECTED_SHOWN,
+    }
+
+
+def _csp_hash(style: str) -> str:
+    """The style sheet's hash as the content-security policy names it, so that no other style can apply."""
+    digest = hashlib.sha256(style.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")

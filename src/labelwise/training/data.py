@@ -1,0 +1,70 @@
+"""Training data as the loop sees it: examples addressed by index, batches as dicts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+
+class Batch(TypedDict):
+    """``index`` (B,) int64, the position in the data; ``inputs`` (B, ...); ``labels`` (B,) int64."""
+
+    index: Tensor
+    inputs: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Inputs and given labels of the examples to learn from.
+
+    ``inputs`` is a tensor (n, ...) or a map-style data set whose items are (input, label); ``labels`` (n,) int64.
+    With a data set, ``workers`` processes load items.
+    """
+
+    inputs: Tensor | Dataset
+    labels: Tensor
+    num_classes: int
+    workers: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, indices: list[Tensor], *, seed: int = 0) -> Iterator[Batch]:
+        """Yield one batch for each tensor of indices (B,) int64."""
+        if isinstance(self.inputs, Tensor):
+            for index in indices:
+                yield Batch(index=index, inputs=self.inputs[index], labels=self.labels[index])
+            return
+        loader: DataLoader = DataLoader(
+            self.inputs,
+            batch_sampler=[index.tolist() for index in indices],
+            num_workers=self.workers,
+            collate_fn=_collate_inputs,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for index, inputs in zip(indices, loader, strict=True):
+            yield Batch(index=index, inputs=inputs, labels=self.labels[index])
+
+
+def _collate_inputs(items: list[Any]) -> Tensor:
+    return torch.stack([torch.as_tensor(item[0]) for item in items])
+
+
+def epoch_batches(num_examples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Shuffle 0..n-1 into batches of indices; a last batch of one example joins the one before it.
+
+    One example has no batch statistics, so BatchNorm would refuse it.
+    """
+    batches = list(torch.randperm(num_examples, generator=generator).split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def in_order(num_examples: int, batch_size: int) -> list[Tensor]:
+    """Batches of indices 0..n-1 in order."""
+    return list(torch.arange(num_examples).split(batch_size))

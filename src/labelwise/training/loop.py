@@ -1,0 +1,321 @@
+"""The training loop: runs any recipe on any device, and goes on after a kill as if nothing had happened."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from labelwise.errors import InputError
+from labelwise.numerics.schedules import learning_rate_factor
+from labelwise.training.checkpoint import (
+    flatten_optimizer,
+    load_checkpoint,
+    read_manifest,
+    save_checkpoint,
+    set_learning_rate,
+    unflatten_optimizer,
+)
+from labelwise.training.data import TrainingData, epoch_batches, in_order
+from labelwise.training.recipe import Recipe
+from labelwise.training.seeding import derive_seed, generator, seeded
+from labelwise.training.settings import Settings
+
+Row = dict[str, float]
+Watch = Callable[[Recipe, int], Row]
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where to keep checkpoints, how many seconds apart at least, and whether to go on from one that is there."""
+
+    folder: Path
+    every_seconds: float = 10.0
+    resume: bool = False
+
+
+@dataclass
+class TrainResult:
+    """One row of numbers an epoch, and the state of the epoch with the best validation accuracy."""
+
+    history: list[Row] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_state: dict[str, Tensor] | None = None
+
+
+def train(
+    recipe: Recipe,
+    data: TrainingData,
+    settings: Settings,
+    *,
+    validation: TrainingData | None = None,
+    watch: Watch | None = None,
+    checkpointing: Checkpointing | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
+) -> TrainResult:
+    """Train a recipe in place; return its history.
+
+    ``validation`` is measured after each epoch against its given labels; ``watch(recipe, epoch)`` adds numbers of
+    the caller's to the row; ``on_epoch`` hears each finished row. With several devices the work is spread over
+    processes by Lightning Fabric and ``watch`` and ``on_epoch`` must be importable functions.
+    A run resumed from a checkpoint ends with the same bytes as one that was never stopped (same machine and versions).
+    Raises InputError where there is nothing to learn from or the loss stops being finite.
+    """
+    if len(data) == 0:
+        raise InputError("there are no labelled training examples; give at least one")
+    arguments = (recipe, data, settings, validation, watch, checkpointing, on_epoch)
+    if settings.devices == 1:
+        return _train(_fabric(settings), *arguments)
+    result, state = _fabric(settings).launch(_train_and_return_state, *arguments)
+    recipe.begin(data, validation, settings.epochs)
+    recipe.load_state_dict(state)
+    return result
+
+
+@torch.no_grad()
+def predict_logits(recipe: Recipe, data: TrainingData, *, batch_size: int = 512) -> Tensor:
+    """Return logits (n, classes) float32 on the CPU, networks in evaluation mode and left as they were."""
+    was_training = {module: module.training for module in recipe.modules()}
+    recipe.eval()
+    device = next(recipe.parameters()).device
+    rows = [
+        recipe.predict(batch["inputs"].to(device)).float().cpu()
+        for batch in data.batches(in_order(len(data), batch_size))
+    ]
+    for module, mode in was_training.items():
+        module.training = mode
+    return torch.cat(rows) if rows else torch.zeros(0, data.num_classes)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of rows whose largest logit is at the label; rows labelled -1 do not count; 0 where none counts."""
+    known = labels >= 0
+    if not known.any():
+        return 0.0
+    return float((logits.argmax(dim=1) == labels)[known].double().mean())
+
+
+def _fabric(settings: Settings) -> Fabric:
+    strategy = "auto" if settings.devices == 1 else "ddp_spawn"
+    return Fabric(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        strategy=strategy,
+        precision=settings.precision,  # type: ignore[arg-type]
+    )
+
+
+def _train_and_return_state(fabric: Fabric, *arguments: Any) -> tuple[TrainResult, dict[str, Tensor]]:
+    result = _train(fabric, *arguments)
+    return result, {name: value.cpu() for name, value in arguments[0].state_dict().items()}
+
+
+def _train(
+    fabric: Fabric,
+    recipe: Recipe,
+    data: TrainingData,
+    settings: Settings,
+    validation: TrainingData | None,
+    watch: Watch | None,
+    checkpointing: Checkpointing | None,
+    on_epoch: Callable[[Row], None] | None,
+) -> TrainResult:
+    recipe.begin(data, validation, settings.epochs)
+    optimizers = {name: _optimizer(getattr(recipe, name), settings) for name in recipe.networks()}
+    result = TrainResult()
+    if checkpointing is not None and checkpointing.resume:
+        result = _restore(recipe, optimizers, checkpointing.folder, settings)
+
+    plain = {name: getattr(recipe, name) for name in optimizers}
+    recipe.to(fabric.device)
+    for name, network in plain.items():
+        module, optimizer = fabric.setup(network, optimizers[name])
+        setattr(recipe, name, module)
+        optimizers[name] = optimizer
+
+    recipe.train()
+    saved_at = time.monotonic()
+    for epoch in range(len(result.history), settings.epochs):
+        if _out_of_patience(result, settings):
+            break
+        with seeded(derive_seed(settings.seed, "epoch", epoch)):
+            row = _run_epoch(fabric, recipe, optimizers, data, settings, epoch)
+        row |= _measure(recipe, validation, watch, epoch)
+        result.history.append(row)
+        if validation is not None and _is_best(result):
+            result.best_epoch, result.best_state = epoch, _copy_state(recipe)
+        last = epoch + 1 == settings.epochs
+        if checkpointing is not None and (last or time.monotonic() - saved_at >= checkpointing.every_seconds):
+            if fabric.is_global_zero:
+                _save(recipe, optimizers, result, checkpointing.folder, settings)
+            saved_at = time.monotonic()
+        if on_epoch is not None and fabric.is_global_zero:
+            on_epoch(row)
+
+    for name, network in plain.items():
+        setattr(recipe, name, network)
+    recipe.to("cpu")
+    recipe.eval()
+    return result
+
+
+def _run_epoch(
+    fabric: Fabric,
+    recipe: Recipe,
+    optimizers: dict[str, torch.optim.Optimizer],
+    data: TrainingData,
+    settings: Settings,
+    epoch: int,
+) -> Row:
+    factor = learning_rate_factor(settings.schedule, epoch, settings.epochs, settings.warmup_epochs)
+    rate = settings.learning_rate * factor * recipe.learning_rate_factor(epoch)
+    for optimizer in optimizers.values():
+        set_learning_rate(optimizer, rate)
+    recipe.generator = generator(settings.seed, "recipe", epoch)
+    recipe.begin_epoch(epoch)
+
+    totals: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    for number in range(recipe.passes_per_epoch):
+        recipe.begin_pass(number)
+        order = epoch_batches(len(data), settings.batch_size, generator(settings.seed, "order", epoch, number))
+        shares = [_own_share(index, fabric) for index in order]
+        for index, batch in zip(order, data.batches(shares, seed=settings.seed + epoch), strict=True):
+            optimise = _Optimise(fabric, recipe, optimizers, settings, len(batch["index"]) / len(index))
+            moved = batch if fabric.device.type == "cpu" else fabric.to_device(batch)
+            for name, term in recipe.step(moved, optimise).items():
+                totals[name] = totals.get(name, torch.zeros((), dtype=torch.float64)) + term.double().cpu()
+                counts[name] = counts.get(name, 0) + 1
+    recipe.end_epoch(epoch)
+
+    row: Row = {"epoch": epoch, "learning_rate": rate}
+    row |= {name: float(total) / counts[name] for name, total in totals.items()}
+    if not all(math.isfinite(value) for value in row.values()):
+        raise InputError(
+            f"training diverged in epoch {epoch + 1}: the loss is no longer a finite number; "
+            f"lower learning_rate (now {settings.learning_rate}) or set gradient_clip"
+        )
+    return row
+
+
+def _own_share(index: Tensor, fabric: Fabric) -> Tensor:
+    """Every world-size-th example of a global batch; a batch smaller than the number of processes is everybody's."""
+    return index if len(index) < fabric.world_size else index[fabric.global_rank :: fabric.world_size]
+
+
+class _Optimise:
+    """One optimiser step; the loss weighs as much as its share of the global batch."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        optimizers: dict[str, torch.optim.Optimizer],
+        settings: Settings,
+        share: float,
+    ) -> None:
+        self.fabric, self.recipe, self.optimizers, self.settings = fabric, recipe, optimizers, settings
+        self.weight = 1.0 if share == 1.0 else share * fabric.world_size
+
+    def __call__(self, loss: Tensor, network: str = "network") -> None:
+        optimizer = self.optimizers[network]
+        optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss if self.weight == 1.0 else loss * self.weight)
+        if self.settings.gradient_clip is not None:
+            module = getattr(self.recipe, network)
+            self.fabric.clip_gradients(module, optimizer, max_norm=self.settings.gradient_clip)
+        optimizer.step()
+
+
+def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _measure(recipe: Recipe, validation: TrainingData | None, watch: Watch | None, epoch: int) -> Row:
+    row: Row = {}
+    if validation is not None:
+        row["validation_accuracy"] = accuracy(predict_logits(recipe, validation), validation.labels)
+    if watch is not None:
+        row |= watch(recipe, epoch)
+    return row
+
+
+def _is_best(result: TrainResult) -> bool:
+    """Strictly better than every epoch before: of equal epochs the first is kept."""
+    scores = [row["validation_accuracy"] for row in result.history]
+    return len(scores) == 1 or scores[-1] > max(scores[:-1])
+
+
+def _out_of_patience(result: TrainResult, settings: Settings) -> bool:
+    if settings.early_stopping is None or result.best_epoch is None:
+        return False
+    return len(result.history) - 1 - result.best_epoch >= settings.early_stopping
+
+
+def _copy_state(recipe: Recipe) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in recipe.state_dict().items()}
+
+
+def _save(
+    recipe: Recipe,
+    optimizers: dict[str, torch.optim.Optimizer],
+    result: TrainResult,
+    folder: Path,
+    settings: Settings,
+) -> None:
+    tensors = {f"recipe/{name}": value for name, value in recipe.state_dict().items()}
+    tensors |= {f"best/{name}": value for name, value in (result.best_state or {}).items()}
+    rests = {}
+    for name, optimizer in optimizers.items():
+        state, rests[name] = flatten_optimizer(f"optimizer/{name}", optimizer.state_dict())
+        tensors |= state
+    manifest = {
+        "history": result.history,
+        "best_epoch": result.best_epoch,
+        "optimizers": rests,
+        "settings": _identity(settings),
+    }
+    save_checkpoint(folder, tensors, manifest)
+
+
+def _restore(
+    recipe: Recipe, optimizers: dict[str, torch.optim.Optimizer], folder: Path, settings: Settings
+) -> TrainResult:
+    if not (folder / "manifest.json").exists():
+        return TrainResult()
+    if read_manifest(folder).get("settings") != _identity(settings):
+        raise InputError(
+            f"{folder}: this checkpoint was made with other settings; resume with the same ones, "
+            "or start afresh in another folder"
+        )
+    tensors, manifest = load_checkpoint(folder)
+    recipe.load_state_dict(_under("recipe/", tensors))
+    for name, optimizer in optimizers.items():
+        rest = manifest["optimizers"][name]
+        optimizer.load_state_dict(unflatten_optimizer(f"optimizer/{name}", tensors, rest))
+    best = _under("best/", tensors)
+    return TrainResult(manifest["history"], manifest["best_epoch"], best or None)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _identity(settings: Settings) -> dict[str, Any]:
+    """What a checkpoint must share with the run that goes on from it."""
+    kept = ("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "seed", "precision")
+    return {name: getattr(settings, name) for name in kept}

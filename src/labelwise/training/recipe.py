@@ -1,0 +1,81 @@
+"""A recipe: all that a method trains and remembers, and what it does in each step."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from labelwise.labels.corrections import Corrections
+from labelwise.training.data import Batch, TrainingData
+
+BuildNetwork = Callable[[], nn.Module]
+
+
+class Optimise(Protocol):
+    """One optimiser step: clear the gradients, go backward, step. Name the network where there are several."""
+
+    def __call__(self, loss: Tensor, network: str = "network") -> None:
+        """Take the step."""
+
+
+class Recipe(nn.Module):
+    """Base of every method that trains by gradient.
+
+    A recipe owns its networks, memories and teachers as submodules and buffers, so all of it is saved and moved.
+    Fill in ``loss`` (one optimiser, the common case) or ``step`` (several networks or backward passes).
+    ``generator`` is set by the loop anew in each epoch; every random draw of the method comes from it.
+    """
+
+    passes_per_epoch = 1
+
+    def __init__(self, build_network: BuildNetwork) -> None:
+        super().__init__()
+        self.network = build_network()
+        self.generator = torch.Generator()
+
+    def networks(self) -> list[str]:
+        """Names of the submodules that are trained, each with an optimiser of its own."""
+        return ["network"]
+
+    def begin(self, data: TrainingData, validation: TrainingData | None, epochs: int) -> None:
+        """Set up what depends on the data (per-example memory); called once, before a checkpoint is read."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before a 0-based epoch."""
+
+    def begin_pass(self, number: int) -> None:
+        """Called before each pass over the data within an epoch (``passes_per_epoch`` of them)."""
+
+    def learning_rate_factor(self, epoch: int) -> float:
+        """A factor on top of the schedule, for methods with stages."""
+        return 1.0
+
+    def loss(self, batch: Batch) -> Tensor | tuple[Tensor, ...]:
+        """Return the batch's loss, or a NamedTuple of terms whose first is the loss."""
+        raise NotImplementedError(f"{type(self).__name__} fills in neither loss nor step")
+
+    def step(self, batch: Batch, optimise: Optimise) -> dict[str, Tensor]:
+        """Take the step(s) of one batch; return detached terms for the log."""
+        terms = self.loss(batch)
+        if isinstance(terms, Tensor):
+            optimise(terms)
+            return {"loss": terms.detach()}
+        optimise(terms[0])
+        names: tuple[str, ...] = getattr(terms, "_fields", ("loss",))
+        return {name: term.detach() for name, term in zip(names, terms, strict=True)}
+
+    def end_epoch(self, epoch: int) -> None:
+        """Called after a 0-based epoch."""
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Return logits (B, classes) for new inputs (B, ...)."""
+        return self.network(inputs)
+
+    def corrections(self) -> Corrections | None:
+        """What training learnt of the training labels, or None where the method keeps no such memory."""
+        return None
+
+    def extra_manifest(self) -> dict[str, Any]:
+        """Small settings, chosen while training, that the report should show."""
+        return {}
