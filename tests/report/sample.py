@@ -19,7 +19,9 @@ from labelwise.report.findings import (
 )
 
 EPOCHS = 40
-HOSTILE = '<img src=x onerror="alert(1)"></style><script>alert(2)</script>\u202egnp.exe\x00\ud800\u2028👩‍👩‍👧 ' + "W" * 5000
+HOSTILE = (
+    '<img src=x onerror="alert(1)"></style><script>alert(2)</script>\u202egnp.exe\x00\ud800\u2028👩‍👩‍👧 ' + "W" * 5000
+)
 
 
 def digits_findings(*, truth: bool = True) -> Findings:
@@ -32,7 +34,10 @@ def digits_findings(*, truth: bool = True) -> Findings:
         seed=0,
         version="0.1.0",
         command="labelwise run --seed 0 --out runs/digits",
-        notes=("No pretrained weights were at hand: a small CNN was used.", "The audit took its probabilities from 5-fold cross-validation."),
+        notes=(
+            "No pretrained weights were at hand: a small CNN was used.",
+            "The audit took its probabilities from 5-fold cross-validation.",
+        ),
         files={
             "suspects.csv": "every suspect: index, given and suggested label, score, why",
             "labels.csv": "given labels with the suggested corrections beside them",
@@ -140,7 +145,13 @@ def hostile_findings() -> Findings:
     assert findings.learn is not None
     names = tuple(f"{HOSTILE}{digit}" for digit in range(10))
     attack = SuspectCard(
-        7, HOSTILE, HOSTILE, "مرحبا بالعالم", float("nan"), HOSTILE, row={HOSTILE: HOSTILE, " a ": "", "z": "e" + "\u0301" * 400}
+        7,
+        HOSTILE,
+        HOSTILE,
+        "مرحبا بالعالم",
+        float("nan"),
+        HOSTILE,
+        row={HOSTILE: HOSTILE, " a ": "", "z": "e" + "\u0301" * 400},
     )
     essay = SuspectCard(8, HOSTILE, "", HOSTILE, 0.5, HOSTILE, text=HOSTILE, truth=HOSTILE)
     picture = dataclasses.replace(findings.audit.suspects[0], given=HOSTILE, suggested=HOSTILE, why=HOSTILE)
@@ -152,7 +163,12 @@ def hostile_findings() -> Findings:
         version=HOSTILE,
         command=HOSTILE,
         notes=(HOSTILE,),
-        files={HOSTILE: HOSTILE, "javascript:alert(3)": "a script", "https://example.org/": "a stranger", "../../up": "away"},
+        files={
+            HOSTILE: HOSTILE,
+            "javascript:alert(3)": "a script",
+            "https://example.org/": "a stranger",
+            "../../up": "away",
+        },
         check=dataclasses.replace(
             findings.check,
             classes=tuple((name, 5) for name in names),
@@ -225,7 +241,9 @@ def trust_findings(*, truth: bool = True) -> TrustFindings:
         ece_before=0.243,
         ece_after=0.031,
         sets=(
-            PredictionSets("plain conformal", (0, 2, 10, 40, 90, 110, 70, 30, 8, 0, 0), 0.997 if truth else None, 0.902),
+            PredictionSets(
+                "plain conformal", (0, 2, 10, 40, 90, 110, 70, 30, 8, 0, 0), 0.997 if truth else None, 0.902
+            ),
             PredictionSets("corrected for noisy labels", (4, 318, 30, 8), 0.917 if truth else None, 0.588, used=True),
         ),
         assumptions=(

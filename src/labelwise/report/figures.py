@@ -110,7 +110,9 @@ def noise_interval(audit: AuditFindings) -> Figure:
         width = max(2.0, x(audit.noise_rate_high) - x(audit.noise_rate_low))
         drawing.append(_tag("rect", class_="band wrong", x=x(audit.noise_rate_low), y=y - 10, width=width, height=20))
     drawing.append(_tag("circle", class_="dot wrong", cx=x(audit.noise_rate), cy=y, r=5.5))
-    drawing.append(_text(x(audit.noise_rate), 22, f"estimate {percent(audit.noise_rate)}", "strong", _anchor(x, audit.noise_rate)))
+    drawing.append(
+        _text(x(audit.noise_rate), 22, f"estimate {percent(audit.noise_rate)}", "strong", _anchor(x, audit.noise_rate))
+    )
     rows = [("estimate", percent(audit.noise_rate))]
     rows += [("lower end", percent(audit.noise_rate_low)), ("upper end", percent(audit.noise_rate_high))]
     height = 92
@@ -164,7 +166,9 @@ def coverage_lanes(trust: TrustFindings) -> Figure | None:
     drawing = [
         _axis_x(x, foot + 14, _ticks(bottom, 1), foot),
         _tag("line", class_="truth", x1=promised, x2=promised, y1=18, y2=foot),
-        _text(promised, 12, f"promised {about(trust.coverage_promised)}", "strong", _anchor(x, trust.coverage_promised)),
+        _text(
+            promised, 12, f"promised {about(trust.coverage_promised)}", "strong", _anchor(x, trust.coverage_promised)
+        ),
     ]
     rows = []
     for position, each in enumerate(measured):
@@ -180,14 +184,16 @@ def coverage_lanes(trust: TrustFindings) -> Figure | None:
     )
     svg = _svg("coverage", "How often the sets hold the label", description, foot + 34, drawing)
     caption = "How often the sets hold the true label (filled) and the given label (ring)."
+    if all(each.coverage_true is None for each in measured):
+        caption = "How often the sets hold the given label, wrong ones included; the promise is about the true label."
     header = ("kind of set", "holds the true label", "holds the given label", "mean classes")
     return Figure(svg, caption, header, tuple(rows))
 
 
 def matrix_cells(audit: AuditFindings) -> list[list[Cell]] | None:
-    """The noise matrix turned so that a row is a true class; None without a matrix or with over 20 classes."""
+    """The noise matrix turned so that a row is a true class; None without classes or with over 20."""
     matrix = _checked_matrix(audit)
-    if matrix is None or len(matrix) > MATRIX_CLASSES:
+    if matrix is None or not 0 < len(matrix) <= MATRIX_CLASSES:
         return None
     flips = matrix[~np.eye(len(matrix), dtype=bool)]
     largest = max((float(value) for value in flips if math.isfinite(value)), default=0.0)
@@ -230,12 +236,16 @@ def curves(learn: LearnFindings) -> list[Figure]:
     """One panel for each measure that was followed: accuracies, what was memorised, the training loss."""
     stopped = learn.early_stopped_epoch
     panels = [
-        _curve_panel("true", "Validation accuracy, true labels", learn.runs, [run.accuracy_true for run in learn.runs], stopped),
         _curve_panel(
-            "memorised", "Wrong labels repeated", learn.runs, [run.memorised for run in learn.runs], None
+            "true", "Validation accuracy, true labels", learn.runs, [run.accuracy_true for run in learn.runs], stopped
         ),
+        _curve_panel("memorised", "Wrong labels repeated", learn.runs, [run.memorised for run in learn.runs], None),
         _curve_panel(
-            "given", "Validation accuracy, given (noisy) labels", learn.runs, [run.accuracy_given for run in learn.runs], stopped
+            "given",
+            "Validation accuracy, given (noisy) labels",
+            learn.runs,
+            [run.accuracy_given for run in learn.runs],
+            stopped,
         ),
         _curve_panel("loss", "Training loss", learn.runs, [run.train_loss for run in learn.runs], None, shares=False),
     ]
@@ -278,12 +288,11 @@ def set_sizes(trust: TrustFindings) -> Figure | None:
             left = centre + thick * (order - len(kinds) / 2)
             value = shares[order][position]
             style = f"bar {_set_style(each, trust)}"
-            drawing.append(
-                _tag("rect", class_=style, x=left + 1, y=y(value), width=thick - 2, height=172 - y(value))
-            )
+            drawing.append(_tag("rect", class_=style, x=left + 1, y=y(value), width=thick - 2, height=172 - y(value)))
     drawing.append(_text(_WIDTH - 4, 208, "classes in the set", "", "end"))
     rows = tuple(
-        (name, *(percent(shares[order][position]) for order in range(len(kinds)))) for position, name in enumerate(names)
+        (name, *(percent(shares[order][position]) for order in range(len(kinds))))
+        for position, name in enumerate(names)
     )
     description = "; ".join(f"{each.name}: {each.mean_size:.2f} classes on average" for each in kinds)
     svg = _svg("sizes", "Sizes of the prediction sets", description, 214, drawing)
@@ -316,7 +325,9 @@ class _Scale:
 
 def _tag(name: str, *children: str, **attributes: str | float) -> Markup:
     written = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _number(value) if isinstance(value, int | float) else value)
+        Markup(' {}="{}"').format(
+            key.rstrip("_").replace("_", "-"), _number(value) if isinstance(value, int | float) else value
+        )
         for key, value in attributes.items()
     )
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, Markup("").join(map(escape, children)))
@@ -426,7 +437,9 @@ def _curve_panel(
     *,
     shares: bool = True,
 ) -> Figure | None:
-    lines = [(run, list(line)) for run, line in zip(runs, values, strict=True) if line and any(map(math.isfinite, line))]
+    lines = [
+        (run, list(line)) for run, line in zip(runs, values, strict=True) if line and any(map(math.isfinite, line))
+    ]
     if not lines:
         return None
     epochs = max(len(line) for _, line in lines)
@@ -447,9 +460,7 @@ def _curve_panel(
     drawing += [
         _text(x.stop + 8, place + 4, text, f"strong {kind}-ink", "start") for place, text, kind in _apart(ends, 15)
     ]
-    rows = tuple(
-        (str(epoch + 1), *(_value_at(line, epoch, shares) for _, line in lines)) for epoch in _some(epochs)
-    )
+    rows = tuple((str(epoch + 1), *(_value_at(line, epoch, shares) for _, line in lines)) for epoch in _some(epochs))
     description = "; ".join(f"{run.name} ends at {_value_at(line, len(line) - 1, shares)}" for run, line in lines)
     svg = _svg(f"curve-{key}", title, description, 216, drawing)
     return Figure(svg, title, ("epoch", *(run.name for run, _ in lines)), rows)

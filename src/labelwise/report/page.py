@@ -37,6 +37,7 @@ def write_report(findings: Findings, path: Path) -> None:
 def render(findings: Findings) -> str:
     """The report as HTML text."""
     import jinja2
+    import markupsafe
 
     from labelwise.report import figures, words
 
@@ -54,11 +55,12 @@ def render(findings: Findings) -> str:
         about=words.about,
         count=words.count,
         duration=words.duration,
+        score=words.score,
         short=words.short,
     )
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         findings=findings,
-        style=jinja2.utils.markupsafe.Markup(style),
+        style=markupsafe.Markup(style),
         style_hash=_csp_hash(style),
         headlines=words.headlines(findings),
         noun=words.noun(findings.kind),
@@ -67,6 +69,7 @@ def render(findings: Findings) -> str:
         is_own_file=lambda name: _OWN_FILE.fullmatch(name) is not None,
         **_limits(),
     )
+    return page.strip() + "\n"
 
 
 def _limits() -> dict[str, Any]:

@@ -76,6 +76,11 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.1f}%"
 
 
+def score(quality: float) -> str:
+    """A label's quality with three decimals; a dash where it is not known."""
+    return f"{quality:.3f}" if math.isfinite(quality) else "–"
+
+
 def about(share: float) -> str:
     """A share as a round percentage, never rounded to nothing or to everything."""
     if not math.isfinite(share):
@@ -229,7 +234,9 @@ def _trust_headline(trust: TrustFindings) -> Headline:
     claim = f"Prediction sets promise to hold the true label {promised} of the time."
     checked = "Without true labels that promise rests on its assumptions; it cannot be checked here."
     if sets.coverage_given is not None:
-        checked += f" The given labels, wrong ones included, are in the sets {percent(sets.coverage_given)} of the time."
+        checked += (
+            f" The given labels, wrong ones included, are in the sets {percent(sets.coverage_given)} of the time."
+        )
     return Headline("trust", claim, (checked, size, *support))
 
 
