@@ -2,6 +2,7 @@
 arguments.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture
+def data_dir(request: pytest.FixtureRequest) -> Path:
+    """Folder of the data sets; the test is skipped where none is given."""
+    folder = request.config.getoption("--data-dir") or os.environ.get("LABELWISE_DATA")
+    if folder is None:
+        pytest.skip("needs the data sets: give their folder with --data-dir or LABELWISE_DATA")
+    return Path(folder)

@@ -203,6 +203,8 @@ def test_one_em_step_equals_the_textbook() -> None:
 def test_dawid_skene_boundaries() -> None:
     with pytest.raises(InputError, match="no vote at all"):
         dawid_skene([[-1, -1]], 2)
+    with pytest.raises(InputError, match="max_iterations"):
+        dawid_skene([[0, 1]], 2, max_iterations=0)
     one_class = dawid_skene([[0], [0]], 1)
     assert one_class.posterior.tolist() == [[1.0], [1.0]]
     agreed = dawid_skene([[0, 0], [1, 1], [-1, -1]], 3)
@@ -251,6 +253,9 @@ def test_empty_and_unreadable_files(tmp_path) -> None:
         read_votes(write(tmp_path, {"id": 1}))
     with pytest.raises(InputError, match="record 0, has no"):
         read_votes(write(tmp_path, [{"id": 1}]))
+    strange = {"id": 1, "given_original_label": "cat", "our_guessed_label": "dog", "mturk": {"yes": 5}}
+    with pytest.raises(InputError, match="record 0, has votes for yes but not for its label 'cat'"):
+        read_votes(write(tmp_path, [strange]))
     with pytest.raises(InputError, match="cannot be read"):
         read_votes(tmp_path / "absent.json")
     (tmp_path / "torn.json").write_text("[{")

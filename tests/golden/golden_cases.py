@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).parent
+
 
 @dataclass(frozen=True)
 class GoldenCase:

@@ -1,5 +1,6 @@
-"""The comparer must be able to fail."""
+"""The harness must be able to fail."""
 
+import copy
 import json
 import math
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 from adapters import UnknownCase, check_known, compute
 from comparison import mismatches
-from golden_cases import load_cases
+from golden_cases import HERE, GoldenCase, load_cases
+from test_golden import test_golden as run_golden
 
 nan, inf = math.nan, math.inf
 
@@ -108,3 +110,39 @@ def test_cases_are_read_with_the_slug_of_the_file(tmp_path) -> None:
     (tmp_path / "07-a-new-method.json").write_text(json.dumps({"cases": [case]}))
     (found,) = load_cases(tmp_path, tmp_path.parent, is_own=False)
     assert (found.slug, found.case, found.root) == ("a_new_method", case, tmp_path.parent)
+
+
+def own_cases(field: str) -> list[GoldenCase]:
+    return [each for each in load_cases(HERE, None, is_own=True) if field in each.case["inputs"]]
+
+
+def test_a_changed_number_fails() -> None:
+    golden = copy.deepcopy(own_cases("acc_benign_a")[0])
+    run_golden(golden)
+    golden.case["expected"]["acc_b"][2] += 3e-5
+    with pytest.raises(AssertionError, match=r"expected\.acc_b\[2\]"):
+        run_golden(golden)
+
+
+@pytest.mark.parametrize("part", ["inputs", "params", "expected"])
+def test_a_field_nobody_knows_fails(part: str) -> None:
+    for golden in copy.deepcopy(load_cases(HERE, HERE, is_own=True)):
+        if any(field.endswith("_file") for field in golden.case["inputs"]):
+            continue
+        golden.case[part]["no_such_field"] = 1
+        with pytest.raises(UnknownCase):
+            run_golden(golden)
+
+
+def test_the_name_of_a_case_means_nothing() -> None:
+    for golden in copy.deepcopy(own_cases("votes_given_guessed_both_neither")):
+        golden.case["case"] = "renamed"
+        run_golden(golden)
+
+
+def test_a_file_without_adapter_fails_here_and_is_skipped_elsewhere() -> None:
+    case = {"case": "x", "inputs": {}, "params": {}, "expected": {}, "atol": 0}
+    with pytest.raises(pytest.fail.Exception, match="no adapter"):
+        run_golden(GoldenCase("no_such_method", case, None, is_own=True))
+    with pytest.raises(pytest.skip.Exception, match="not built yet"):
+        run_golden(GoldenCase("no_such_method", case, None, is_own=False))

@@ -215,7 +215,7 @@ def dawid_skene(
     rises by less than `tolerance` per item. An item nobody voted on gets the prior as posterior.
 
     votes: (n, workers) int classes with -1 = no vote. Posterior in float64, computed from log-probabilities.
-    Raises InputError for classes out of range and for a table without any vote.
+    Raises InputError for classes out of range, a table without any vote and fewer than one iteration.
     Cost: O(votes * classes) an iteration, memory O(votes + (n + workers * classes) * classes).
     """
     from scipy import sparse
@@ -225,6 +225,8 @@ def dawid_skene(
     items, workers = np.nonzero(table >= 0)
     if len(items) == 0:
         raise InputError("votes has no vote at all, every entry is -1: give at least one.")
+    if max_iterations < 1:
+        raise InputError(f"max_iterations is {max_iterations}: give at least 1.")
     columns = workers * num_classes + table[items, workers]
     # One row an item, one column a (worker, class) pair: both EM steps are a product with this matrix.
     answers = sparse.csr_array((np.ones(len(items)), (items, columns)), shape=(num_items, num_workers * num_classes))
@@ -258,7 +260,7 @@ def read_votes(path: str | Path) -> VoteRecords:
     records = _read_records(path, ("id", "given_original_label", "our_guessed_label", "mturk"))
     given = [record["given_original_label"] for record in records]
     guessed = [record["our_guessed_label"] for record in records]
-    votes = [_option_counts(record["mturk"], *labels) for record, *labels in zip(records, given, guessed, strict=True)]
+    votes = [_option_counts(path, i, record) for i, record in enumerate(records)]
     return VoteRecords(
         ids=[record["id"] for record in records],
         given=given,
@@ -283,13 +285,20 @@ def read_multilabel_votes(path: str | Path) -> MultiLabelVoteRecords:
     return MultiLabelVoteRecords([record["id"] for record in records], classes, given, votes)
 
 
-def _option_counts(answers: Mapping[str, int], given: Any, guessed: Any) -> list[int]:
+def _option_counts(path: str | Path, row: int, record: Mapping[str, Any]) -> list[int]:
+    answers = {name.lower(): count for name, count in record["mturk"].items()}
     if "given" in answers:
         neither = sum(answers.get(name, 0) for name in NEITHER_ANSWERS)
         return [answers["given"], answers.get("guessed", 0), answers.get("both", 0), neither]
-    for_given = answers.get(str(given).lower(), 0)
-    for_guessed = answers.get(str(guessed).lower(), 0)
-    return [for_given, for_guessed, 0, sum(answers.values()) - for_given - for_guessed]
+    labels = [str(record[key]).lower() for key in ("given_original_label", "our_guessed_label")]
+    for label in labels:
+        if label not in answers:
+            raise InputError(
+                f"{path}, record {row}, has votes for {', '.join(answers)} but not for its label {label!r}: "
+                "count votes as given, guessed, both, neither, or under the labels' own names."
+            )
+    counts = [answers[label] for label in labels]
+    return [*counts, 0, sum(answers.values()) - sum(counts)]
 
 
 def _read_records(path: str | Path, keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -181,12 +181,20 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: ``manifest.json`` and one safetensors file, nothing half written."""
+        save_checkpoint(Path(folder), *self.to_state())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Classifier":
+        """Read a saved model; raises InputError where files are missing, damaged or changed. Runs no code of theirs."""
+        return cls.from_state(*load_checkpoint(Path(folder)), name=str(folder))
+
+    def to_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the model that predicts as named tensors and JSON-able values; memories of training rows stay out."""
         check_is_fitted(self, "recipe_")
-        # Memories of the training rows are no part of the model that predicts.
         fresh = self._make_recipe(None).state_dict()
         tensors = {name: value for name, value in self.recipe_.state_dict().items() if name in fresh}
         parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
-        manifest = {
+        return tensors, {
             "kind": "labelwise.Classifier",
             "parameters": parameters | {"checkpoint_folder": None, "resume": False},
             "classes": self.classes_.tolist(),
@@ -196,14 +204,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
             "network": self.network_,
             "backbone": self.backbone_name_,
         }
-        save_checkpoint(Path(folder), tensors, manifest)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Classifier":
-        """Read a saved model; raises InputError where files are missing, damaged or changed. Runs no code of theirs."""
-        tensors, manifest = load_checkpoint(Path(folder))
+    def from_state(cls, tensors: dict[str, Tensor], manifest: dict[str, Any], *, name: str = "model") -> "Classifier":
+        """Make the model anew from what ``to_state`` gave; raises InputError where the two do not fit."""
         if manifest.get("kind") != "labelwise.Classifier":
-            raise InputError(f"{folder}: not a saved Classifier (kind {manifest.get('kind')!r})")
+            raise InputError(f"{name}: not a saved Classifier (kind {manifest.get('kind')!r})")
         try:
             model = cls(**manifest["parameters"])
             model.classes_ = np.array(manifest["classes"], dtype=np.dtype(manifest["classes_dtype"]))
@@ -216,7 +222,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             model.recipe_.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError) as error:
             raise InputError(
-                f"{folder}: the manifest does not describe this model ({error}); copy it again or train anew"
+                f"{name}: the manifest does not describe this model ({error}); copy it again or train anew"
             ) from error
         model.recipe_.eval()
         model.backbone_ = model._load_backbone() if model.backbone_name_ else None

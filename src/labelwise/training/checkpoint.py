@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from labelwise.data.files import atomic_write
 from labelwise.errors import InputError
 
 MANIFEST = "manifest.json"
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, flushed to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
@@ -39,9 +25,11 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], manifest: Mappi
     content = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
     name = f"tensors-{digest[:16]}.safetensors"
-    write_bytes(folder / name, content)
+    with atomic_write(folder / name) as stream:
+        stream.write(content)
     document = {**manifest, "tensors": name, "sha256": digest}
-    write_bytes(folder / MANIFEST, json.dumps(document, indent=1, sort_keys=True).encode())
+    with atomic_write(folder / MANIFEST) as stream:
+        stream.write(json.dumps(document, indent=1, sort_keys=True).encode())
     for old in folder.glob("tensors-*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)

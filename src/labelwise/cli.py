@@ -1,0 +1,365 @@
+"""The command ``labelwise``."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labelwise import __version__
+from labelwise.errors import InputError
+
+if TYPE_CHECKING:
+    from labelwise.job.options import Options
+
+app = typer.Typer(
+    help="Learn from imperfect labels: audit them, train on them, know how sure you are.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Named data sets: list them, fetch one, tell where it is.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        help="A folder of images (one sub-folder a class), a .csv, .parquet or .npz file, or a named set. "
+        "Nothing: scikit-learn's digits with 40% of the training labels redrawn."
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results [default: runs/NAME].")]
+Seed = Annotated[int, typer.Option(help="Fixes every random draw.")]
+Label = Annotated[str | None, typer.Option(help="Column that holds the labels.")]
+Text = Annotated[str | None, typer.Option(help="Column of texts.")]
+Image = Annotated[str | None, typer.Option(help="Column of pictures (JPEG or PNG bytes).")]
+Truth = Annotated[str | None, typer.Option(help="Column of true labels, only ever used to score.")]
+SplitColumn = Annotated[str | None, typer.Option("--split", help="Column that marks held-out rows as 'test'.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of named data sets.", envvar="LABELWISE_DATA", show_envvar=True)
+]
+Recipe = Annotated[str, typer.Option(help="Robust recipe; see 'labelwise methods'.")]
+Network = Annotated[str, typer.Option(help="auto, mlp, cnn, linear or any timm model.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights file of the pretrained backbone.")]
+Download = Annotated[bool, typer.Option("--download", help="Allow the download of backbone weights.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of every training [default: by the size of the data].")]
+Limit = Annotated[int | None, typer.Option(help="Use at most so many rows, drawn at random.")]
+Folds = Annotated[int | None, typer.Option(help="Folds of the cross-validation behind the audit.")]
+Filter = Annotated[str | None, typer.Option("--filter", help="Rule that picks the suspects; see the guide.")]
+Alpha = Annotated[float, typer.Option(help="Share of misses that prediction sets may have.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
+Devices = Annotated[int, typer.Option(help="Processes to train with.")]
+Accelerator = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
+Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed or 64-true.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels that pictures are brought to.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Run the command; bad input ends with one sentence on stderr and exit status 1."""
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped; add --resume to go on from here", status=130)
+    except BrokenPipeError:
+        # The reader of our output went away: nothing is left to say, not even at interpreter shutdown.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its rights and the free space")
+    except MemoryError:
+        _fail("not enough memory for this data; use --limit, or a smaller --image-size")
+    except Exception as error:
+        if os.environ.get("LABELWISE_DEBUG"):
+            traceback.print_exc()
+        _fail(f"internal error ({type(error).__name__}: {error}); please report it (LABELWISE_DEBUG=1 shows where)", 70)
+
+
+def _fail(sentence: str, status: int = 1) -> None:
+    sys.stderr.write("labelwise: " + " ".join(sentence.split()) + "\n")
+    sys.exit(status)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    source: Source = None,
+    label: Label = None,
+    text: Text = None,
+    image: Image = None,
+    truth: Truth = None,
+    split: SplitColumn = None,
+    out: Out = None,
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    image_size: ImageSize = None,
+    recipe: Recipe = "elr",
+    network: Network = "auto",
+    weights: Weights = None,
+    download: Download = False,
+    epochs: Epochs = None,
+    folds: Folds = None,
+    filter_by: Filter = None,
+    alpha: Alpha = 0.1,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    precision: Precision = "32-true",
+    skip: Annotated[list[str] | None, typer.Option(help="A step to leave out: audit, learn, trust or report.")] = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+) -> None:
+    """Do the whole job: check, audit, learn, trust, report."""
+    from labelwise.job.options import Options
+
+    _run_job(
+        Options(
+            source=source, label=label, text=text, image=image, truth=truth, split=split, out=_str(out),
+            data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
+            weights=_str(weights), download=download, epochs=epochs, folds=folds, filter_by=filter_by, alpha=alpha,
+            accelerator=accelerator, devices=devices, precision=precision, skip=tuple(skip or ()), seed=seed,
+        ),
+        resume,
+    )  # fmt: skip
+
+
+@app.command()
+def train(
+    source: Source = None,
+    label: Label = None,
+    text: Text = None,
+    image: Image = None,
+    truth: Truth = None,
+    split: SplitColumn = None,
+    out: Out = None,
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    image_size: ImageSize = None,
+    recipe: Recipe = "elr",
+    network: Network = "auto",
+    weights: Weights = None,
+    download: Download = False,
+    epochs: Epochs = None,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    precision: Precision = "32-true",
+    seed: Seed = 0,
+    resume: Resume = False,
+) -> None:
+    """Only train: the robust recipe and its baseline, and the saved model."""
+    from labelwise.job.options import Options
+
+    _run_job(
+        Options(
+            source=source, label=label, text=text, image=image, truth=truth, split=split, out=_str(out),
+            data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
+            weights=_str(weights), download=download, epochs=epochs, accelerator=accelerator, devices=devices,
+            precision=precision, skip=("audit", "trust"), seed=seed,
+        ),
+        resume,
+    )  # fmt: skip
+
+
+@app.command()
+def audit(
+    source: Source = None,
+    pred_probs: Annotated[
+        Path | None, typer.Option(help="Out-of-sample probabilities: .npy, or .parquet with a column a class.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Given labels: .npy or .parquet.")] = None,
+    label: Label = None,
+    text: Text = None,
+    image: Image = None,
+    truth: Truth = None,
+    split: SplitColumn = None,
+    out: Out = None,
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    image_size: ImageSize = None,
+    recipe: Recipe = "elr",
+    network: Network = "auto",
+    weights: Weights = None,
+    download: Download = False,
+    epochs: Epochs = None,
+    folds: Folds = None,
+    filter_by: Filter = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Only audit: from data, or from probabilities and labels of your own (needs no model and no torch)."""
+    if pred_probs is not None or labels is not None:
+        _audit_files(pred_probs, labels, label, filter_by, out, as_json)
+        return
+    from labelwise.job.options import Options
+
+    _run_job(
+        Options(
+            source=source, label=label, text=text, image=image, truth=truth, split=split, out=_str(out),
+            data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
+            weights=_str(weights), download=download, epochs=epochs, folds=folds, filter_by=filter_by,
+            skip=("learn", "trust"), seed=seed,
+        ),
+        resume,
+        as_json,
+    )  # fmt: skip
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="The folder of a saved model, as in runs/NAME/model.")],
+    source: Annotated[str, typer.Argument(metavar="DATA", help="Data of the form that the model was trained on.")],
+    out: Annotated[Path, typer.Option(help="File for the predictions.")] = Path("predictions.csv"),
+    alpha: Annotated[float | None, typer.Option(help="Share of misses of the sets [default: the model's].")] = None,
+    rows_at_once: Annotated[int, typer.Option(help="Rows held in memory at a time.")] = 4096,
+) -> None:
+    """Label new data: labels, calibrated probabilities and prediction sets, streamed to a file."""
+    from labelwise.job.model import Model
+
+    with _progress() as progress:
+        count = Model.load(model).predict_to_csv(source, out, alpha=alpha, block_rows=rows_at_once, progress=progress)
+    typer.echo(f"{count.predicted:,} rows predicted, {count.rejected:,} rejected; see {out}")
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the methods: what each answers, and what came of reproducing its claim."""
+    from labelwise.methods.listing import method_rows, method_table
+
+    rows = method_rows()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    _console().print(method_table(rows))
+
+
+@app.command()
+def reproduce(
+    slug: Annotated[str, typer.Argument(help="A method of 'labelwise methods', or 'all'.")],
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds [default: the method's own].")] = None,
+    data_dir: DataDir = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small form that ends in seconds and proves little.")] = False,
+) -> None:
+    """Reproduce a paper's claim against its baseline at equal budget."""
+    from labelwise.reproductions import reproduce as reproduce_method
+    from labelwise.reproductions import slugs
+    from labelwise.reproductions.result import print_result
+
+    for each in slugs() if slug == "all" else [slug]:
+        result = reproduce_method(each, seeds, data_dir, quick=quick)
+        print_result(result, _console())
+        if json_file is not None:
+            result.save(json_file if slug != "all" else json_file / f"{each}.json")
+
+
+@data_app.command("list")
+def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the named data sets and where they are."""
+    from labelwise.data.named import list_named
+
+    rows = [row.__dict__ if hasattr(row, "__dict__") else dict(row) for row in list_named(data_dir)]
+    typer.echo(json.dumps(rows, indent=1, default=str) if as_json else _table("Named data sets", rows))
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A set of 'labelwise data list'.")], data_dir: DataDir = None
+) -> None:
+    """Download a named data set, checked by sha256."""
+    from labelwise.data.named import fetch
+
+    typer.echo(fetch(name, data_dir))
+
+
+@data_app.command("path")
+def data_path(
+    name: Annotated[str, typer.Argument(help="A set of 'labelwise data list'.")], data_dir: DataDir = None
+) -> None:
+    """Tell where a named data set is."""
+    from labelwise.data.named import path
+
+    typer.echo(path(name, data_dir))
+
+
+def _run_job(options: "Options", resume: bool, as_json: bool = False) -> None:
+    from labelwise.job.run import run as run_job
+
+    with _progress() as progress:
+        outcome = run_job(options, progress=progress, resume=resume)
+    if as_json:
+        typer.echo(json.dumps(outcome.metrics, indent=1, default=str))
+        return
+    from labelwise.job.words import summary
+
+    console = _console()
+    console.print()
+    for sentence in summary(outcome.metrics):
+        console.print(sentence, highlight=False)
+    console.print(f"\nReport: {outcome.folder / 'report.html'}", highlight=False)
+
+
+def _audit_files(
+    pred_probs: Path | None,
+    labels: Path | None,
+    label: str | None,
+    filter_by: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from labelwise.audit.streaming import audit_file
+
+    if pred_probs is None or labels is None:
+        raise InputError("an audit of probabilities needs both --pred-probs FILE and --labels FILE")
+
+
+def _str(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in rows[0]:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip()
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Bars on a terminal; a line for each finished piece of work elsewhere."""
+    from labelwise.progress_bars import Bars
+
+    with Bars() as bars:
+        yield bars

@@ -1,0 +1,284 @@
+"""Arrays in .npz files, read block by block out of the zip, never unpickled."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.data import pictures
+from labelwise.data.classes import UNKNOWN, UNLABELLED, LabelCells, encode_labels, find_classes, read_labels
+from labelwise.data.examples import Examples, Rejection
+from labelwise.data.files import printable, quote, safe_name
+from labelwise.data.folders import size_note
+from labelwise.data.rows import RowChecks, decode_split, row_location
+from labelwise.errors import InputError
+
+_READ_BYTES = 1 << 24
+
+
+class Header(NamedTuple):
+    """Shape, order and type of one array in the file."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+
+class NpzFile:
+    """An open .npz file. Members are found by exact name and never extracted, so their paths cannot lead anywhere."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            raise InputError(
+                f"{printable(path)} is not a readable .npz file: save it again with numpy.savez"
+            ) from error
+        self.names = [name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")]
+
+    def header(self, name: str) -> Header:
+        """Shape and type of one array; raises InputError when it is absent, pickled or unreadable."""
+        if name not in self.names:
+            listed = ", ".join(quote(other, 40) for other in self.names[:20]) or "none"
+            raise InputError(f"{printable(self.path)} holds no array {quote(name)}: its arrays are {listed}")
+        with self._guard(name), self._zip.open(name + ".npy") as file:
+            return self._read_header(file, name)
+
+    def read(self, name: str) -> NDArray[Any]:
+        """One whole array."""
+        header = self.header(name)
+        if header.fortran or not header.shape:
+            return self._read_whole(name)
+        row_bytes = max(1, int(np.prod(header.shape[1:])) * header.dtype.itemsize)
+        parts = list(self.blocks(name, max(1, _READ_BYTES // row_bytes)))
+        return np.concatenate(parts) if parts else np.zeros(header.shape, header.dtype)
+
+    def blocks(self, name: str, rows: int) -> Iterator[NDArray[Any]]:
+        """The array in blocks of ``rows`` rows; a Fortran-ordered array is held in memory as a whole."""
+        header = self.header(name)
+        if header.fortran:
+            whole = self._read_whole(name)
+            yield from (whole[start : start + rows] for start in range(0, len(whole), rows))
+            return
+        row_bytes = int(np.prod(header.shape[1:], dtype=np.int64)) * header.dtype.itemsize
+        with self._guard(name), self._zip.open(name + ".npy") as file:
+            self._read_header(file, name)
+            for start in range(0, header.shape[0], rows):
+                count = min(rows, header.shape[0] - start)
+                data = file.read(count * row_bytes)
+                if len(data) < count * row_bytes:
+                    raise InputError(f"the array {quote(name)} of {printable(self.path)} ends early: save it again")
+                yield np.frombuffer(data, dtype=header.dtype).reshape(count, *header.shape[1:])
+
+    def _read_whole(self, name: str) -> NDArray[Any]:
+        with self._guard(name), self._zip.open(name + ".npy") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+    def _read_header(self, file: IO[bytes], name: str) -> Header:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        header = Header(*read(file))
+        if header.dtype.hasobject:
+            raise InputError(
+                f"the array {quote(name)} of {printable(self.path)} holds pickled Python objects, which are never "
+                "loaded: save it as a plain array of numbers or strings"
+            )
+        return header
+
+    def _guard(self, name: str) -> "_Guard":
+        return _Guard(f"the array {quote(name)} of {printable(self.path)}")
+
+
+class _Guard:
+    """Turns what damaged bytes raise into one sentence."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, InputError):
+            return
+        if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError | OSError | NotImplementedError | ValueError):
+            raise InputError(f"{self._place} is damaged or not a NumPy array: save it again") from error
+        if isinstance(error, RuntimeError):
+            raise InputError(f"{self._place} is encrypted or unreadable: save it again with numpy.savez") from error
+        if isinstance(error, MemoryError):
+            raise InputError(f"{self._place} does not fit into memory: give a smaller file") from error
+
+
+def npz_schema(
+    file: NpzFile, label: str, truth: str | None, split: str | None, image_size: int | None, classes: Any
+) -> dict[str, Any]:
+    """Settle the form of ``X`` and the classes of ``y``; raises InputError when they do not fit together."""
+    header = check_inputs(file)
+    names = list(classes) if classes else list(find_classes(_labels(file, label, header.shape[0]), _place(file, label)))
+    schema: dict[str, Any] = {"classes": names, "label": label, "truth": truth, "split": split}
+    if _holds_pictures(header):
+        height, width, channels = _picture_shape(header.shape)
+        size = pictures.check_size(image_size) if image_size else height
+        if image_size is None and height != width:
+            size = min(height, width)
+        return schema | {"kind": "images", "image_size": size, "channels": channels}
+    if header.dtype.kind in "US":
+        return schema | {"kind": "texts", "text": "X"}
+    return schema | {"kind": "arrays", "shape": list(header.shape[1:]) or [1]}
+
+
+def check_inputs(file: NpzFile) -> Header:
+    """The header of ``X``; raises InputError for no rows, no columns or a type that is not numbers or text."""
+    header = file.header("X")
+    place = _place(file, "X")
+    if header.dtype.kind not in "biufUS":
+        raise InputError(f"{place} has type {header.dtype}: save it as numbers (float32) or strings")
+    if not header.shape or header.shape[0] == 0:
+        raise InputError(f"{place} has no rows: nothing to learn from")
+    if 0 in header.shape[1:]:
+        raise InputError(f"{place} has shape {header.shape}, without a single column: save at least one")
+    if header.dtype.kind in "US" and len(header.shape) > 1:
+        raise InputError(f"{place} holds strings of shape {header.shape}: save one text a row, or a CSV table")
+    return header
+
+
+def _place(file: NpzFile, name: str) -> str:
+    return f"the array {quote(name)} of {printable(file.path)}"
+
+
+def _holds_pictures(header: Header) -> bool:
+    shape = header.shape
+    if header.dtype != np.uint8:
+        return False
+    return len(shape) == 3 or (len(shape) == 4 and (shape[3] in (1, 3) or shape[1] in (1, 3)))
+
+
+def _picture_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) == 3:
+        return shape[1], shape[2], 1
+    if shape[3] in (1, 3):
+        return shape[1], shape[2], shape[3]
+    return shape[2], shape[3], shape[1]
+
+
+def _labels(file: NpzFile, name: str, rows: int) -> LabelCells:
+    header = file.header(name)
+    place = _place(file, name)
+    if len(header.shape) == 2 and header.shape[1] > 1:
+        raise InputError(f"{place} has shape {header.shape}: give one class a row (argmax of one-hot rows)")
+    if len(header.shape) not in (1, 2) or header.dtype.kind not in "biufUS":
+        raise InputError(f"{place} has shape {header.shape} and type {header.dtype}: give one class a row")
+    if header.shape[0] != rows:
+        raise InputError(f"{place} has {header.shape[0]} rows where X has {rows}: give one value for each row")
+    values = file.read(name).ravel()
+    if values.dtype.kind in "iu" and values.size and values.astype(np.int64).min() < UNLABELLED:
+        row = int(np.argmax(values.astype(np.int64) < UNLABELLED))
+        raise InputError(f"{place} is {values[row]} in row {row + 1}: classes start at 0, and -1 means unlabelled")
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise InputError(f"{place} is infinite in row {int(np.argmax(np.isinf(values))) + 1}: give a class or NaN")
+    return read_labels(values, place)
+
+
+def npz_blocks(file: NpzFile, schema: dict[str, Any], block_rows: int, strict: bool) -> Iterator[Examples]:
+    """Read X and what goes with it; rows with NaN or infinite values are rejected.
+
+    ``strict`` demands the label array and rejects labels outside the classes.
+    """
+    header = check_inputs(file)
+    _check_form(file, header, schema)
+    columns = _read_columns(file, schema, header.shape[0], strict)
+    start = 0
+    for block in file.blocks("X", block_rows):
+        yield _block_examples(file, schema, block, columns, start, strict)
+        start += len(block)
+
+
+class _Columns(NamedTuple):
+    given: NDArray[np.int64]
+    truth: NDArray[np.int64] | None
+    split: NDArray[np.str_] | None
+
+
+def _read_columns(file: NpzFile, schema: dict[str, Any], rows: int, strict: bool) -> _Columns:
+    label, truth, split = schema.get("label"), schema.get("truth"), schema.get("split")
+    given = np.full(rows, UNLABELLED, dtype=np.int64)
+    if label and (strict or label in file.names):
+        given = encode_labels(_labels(file, label, rows), schema["classes"])
+    true_labels = None
+    if truth and (strict or truth in file.names):
+        encoded = encode_labels(_labels(file, truth, rows), schema["classes"])
+        true_labels = np.maximum(encoded, UNLABELLED)
+    held_out = None
+    if split and (strict or split in file.names):
+        values = file.read(split)
+        if values.shape != (rows,):
+            raise InputError(f"{_place(file, split)} has shape {values.shape} where X has {rows} rows: one value a row")
+        held_out = decode_split(values, _place(file, split))
+    return _Columns(given, true_labels, held_out)
+
+
+def _check_form(file: NpzFile, header: Header, schema: dict[str, Any]) -> None:
+    kind = "images" if _holds_pictures(header) else "texts" if header.dtype.kind in "US" else "arrays"
+    place = _place(file, "X")
+    if kind != schema["kind"]:
+        raise InputError(f"{place} holds {kind} where the model needs {schema['kind']}: give data of the same form")
+    if kind == "arrays" and (list(header.shape[1:]) or [1]) != schema["shape"]:
+        raise InputError(
+            f"{place} has rows of shape {list(header.shape[1:])} where the model needs {schema['shape']}: "
+            "give the same columns as in training"
+        )
+
+
+def _block_examples(
+    file: NpzFile, schema: dict[str, Any], block: NDArray[Any], columns: _Columns, start: int, strict: bool
+) -> Examples:
+    checks = RowChecks(len(block))
+    inputs: Any = block
+    if schema["kind"] == "arrays":
+        with np.errstate(over="ignore"):
+            inputs = np.ascontiguousarray(block.reshape(len(block), *schema["shape"]), dtype=np.float32)
+        flat = inputs.reshape(len(block), -1)
+        checks.reject(np.isnan(flat).any(axis=1), "X holds NaN")
+        checks.reject(np.isinf(flat).any(axis=1), "X holds an infinite value, or one too large for float32")
+    elif schema["kind"] == "texts":
+        inputs = checks.texts(_as_texts(block))
+    given = columns.given[start : start + len(block)]
+    if strict:
+        checks.reject(given == UNKNOWN, "its label is not one of the classes")
+    kept = checks.kept()
+    inputs = inputs[kept]
+    if schema["kind"] == "images":
+        inputs = pictures.resize(_as_pictures(inputs), schema["image_size"], schema["channels"])
+    rows = slice(start, start + len(block))
+    return Examples(
+        name=safe_name(file.path.stem),
+        kind=schema["kind"],
+        inputs=inputs,
+        given=np.maximum(given[kept], UNLABELLED),
+        classes=tuple(schema["classes"]),
+        truth=None if columns.truth is None else columns.truth[rows][kept],
+        index=start + kept,
+        locations=row_location,
+        split=None if columns.split is None else columns.split[rows][kept],
+        rejected=[Rejection(start + row, row_location(start + row), reason) for row, reason in checks.reasons()],
+        schema=schema,
+        notes=[size_note(schema)] if schema["kind"] == "images" else [],
+    )
+
+
+def _as_texts(block: NDArray[Any]) -> NDArray[np.object_]:
+    if block.dtype.kind == "S":
+        block = np.char.decode(block, "utf-8", "backslashreplace")
+    return block.astype(object)
+
+
+def _as_pictures(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(m, H, W), (m, H, W, C) or (m, C, H, W) to (m, H, W, C)."""
+    if block.ndim == 3:
+        return block[..., None]
+    return block if block.shape[3] in (1, 3) else np.moveaxis(block, 1, 3)

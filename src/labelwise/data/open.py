@@ -1,0 +1,195 @@
+"""The one door for data: files, folders and named sets become Examples, or one clear sentence."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.data import arrays, folders, named, tables
+from labelwise.data.examples import Examples, Rejection, concatenate
+from labelwise.data.files import existing_path, printable
+from labelwise.errors import InputError
+
+TABLE_SUFFIXES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
+_BLOCK_ROWS = 65_536
+_IMAGE_BLOCK_ROWS = 512
+
+
+def open_data(
+    source: str | Path | None,
+    *,
+    label: str | None = None,
+    text: str | None = None,
+    image: str | None = None,
+    truth: str | None = None,
+    split: str | None = None,
+    image_size: int | None = None,
+    classes: Sequence[str] | None = None,
+    schema: dict[str, Any] | None = None,
+    require_labels: bool = True,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+) -> Examples:
+    """Open labelled data whole, in memory.
+
+    ``source``: None or "digits" for the embedded default (40% of its training labels redrawn with ``seed``), a folder
+    of pictures with one sub-folder a class, a CSV or Parquet file, an .npz file with X and y, or the name of a data
+    set under ``data_dir``. ``label``, ``text``, ``image``, ``truth`` and ``split`` name columns (arrays in an .npz).
+    ``classes`` fixes the classes: rows with other labels are rejected. ``schema`` (of other Examples) reads data in
+    the same form; with ``require_labels=False`` labels may be absent. Rows that cannot be used are in ``rejected``.
+    Raises InputError for anything that leaves nothing to learn from.
+    """
+    if schema is not None:
+        if classes:
+            schema = schema | {"classes": list(classes)}
+        blocks = _blocks(source, schema, None, require_labels, data_dir)
+        return _checked(concatenate(list(blocks)), require_labels, source)
+    name = _set_name(source)
+    if name is not None:
+        return named.load(name, data_dir, seed=seed, image_size=image_size)
+    path = existing_path(source or "")
+    columns = tables.TableColumns(label, text, image, truth, split)
+    schema, notes = _find_schema(path, columns, image_size, classes)
+    examples = concatenate(list(_blocks(path, schema, None, True, data_dir)))
+    examples = replace(examples, notes=list(dict.fromkeys(notes + examples.notes)))
+    return _checked(_without_lost_classes(examples) if not classes else examples, require_labels, path)
+
+
+def iter_blocks(
+    source: str | Path | None,
+    schema: dict[str, Any],
+    *,
+    block_rows: int | None = None,
+    data_dir: str | Path | None = None,
+) -> Iterator[Examples]:
+    """Read data of any size in the form of ``schema``, ``block_rows`` rows at a time (default: by kind).
+
+    Labels are not needed; where they are present, ``given`` holds those of known classes. Positions go on over
+    the blocks, and a block may be all rejections. Memory: one block, plus the labels of an .npz file.
+    """
+    return _blocks(source, schema, block_rows, False, data_dir)
+
+
+def _set_name(source: str | Path | None) -> str | None:
+    """The named set a source means: None is the default, and a path that exists comes before a name."""
+    if source is None:
+        return "digits"
+    if isinstance(source, str) and named.is_named(source) and not Path(source).exists():
+        return source
+    return None
+
+
+def _blocks(
+    source: str | Path | None, schema: dict[str, Any], rows: int | None, strict: bool, data_dir: str | Path | None
+) -> Iterator[Examples]:
+    if rows is not None and rows < 1:
+        raise InputError(f"block_rows is {rows}: give at least 1")
+    rows = rows or (_IMAGE_BLOCK_ROWS if schema["kind"] == "images" else _BLOCK_ROWS)
+    name = _set_name(source)
+    if name is not None:
+        yield from _same_form(named.load(name, data_dir), schema).blocks(rows)
+        return
+    path = existing_path(source or "")
+    form = _form(path)
+    if form == "npz":
+        yield from arrays.npz_blocks(arrays.NpzFile(path), schema, rows, strict)
+    elif form == "table":
+        yield from tables.table_blocks(path, _for_table(schema, path), rows, strict)
+    elif schema["kind"] != "images":
+        raise InputError(f"{printable(path)} is a folder, and the model needs {schema['kind']}: give a file of those")
+    else:
+        listing = folders.list_folder(path, require_labels=strict)
+        yield from folders.folder_blocks(listing, schema, rows, strict)
+
+
+def _form(path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return "npz"
+    if suffix in TABLE_SUFFIXES:
+        return "table"
+    remedy = "give a folder of pictures, a .csv, .parquet or .npz file"
+    if suffix in {".npy", ".pkl", ".pickle", ".pt"}:
+        remedy = "save X and y together with numpy.savez as .npz"
+    raise InputError(f"{printable(path)} is of a type that is not read ({suffix or 'no suffix'}): {remedy}")
+
+
+def _find_schema(
+    path: Path, columns: tables.TableColumns, image_size: int | None, classes: Sequence[str] | None
+) -> tuple[dict[str, Any], list[str]]:
+    form = _form(path)
+    if form == "npz":
+        file = arrays.NpzFile(path)
+        label = columns.label or "y"
+        return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes), []
+    if form == "table":
+        return tables.table_schema(path, columns, image_size, classes)
+    listing = folders.list_folder(path, require_labels=True)
+    return folders.folder_schema(listing, image_size, tuple(classes) if classes else None), []
+
+
+def _for_table(schema: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A model of pictures from a folder, or of texts from an .npz, can read the usual column of a table."""
+    kind = schema["kind"]
+    if kind == "arrays":
+        raise InputError(f"{printable(path)} is a table where the model needs arrays: give an .npz file with X")
+    if kind == "images" and not schema.get("image"):
+        return schema | {"image": "image"}
+    return schema
+
+
+def _same_form(examples: Examples, schema: dict[str, Any]) -> Examples:
+    if examples.kind != schema["kind"]:
+        raise InputError(f"{examples.name} holds {examples.kind} where the model needs {schema['kind']}")
+    if tuple(schema["classes"]) == examples.classes:
+        return examples
+    position = {name: label for label, name in enumerate(schema["classes"])}
+    table = np.array([*(position.get(name, -1) for name in examples.classes), -1], dtype=np.int64)
+    truth = None if examples.truth is None else table[examples.truth]
+    return replace(examples, given=table[examples.given], truth=truth, classes=tuple(schema["classes"]))
+
+
+def _without_lost_classes(examples: Examples) -> Examples:
+    """Drop classes whose every row was rejected, and say so."""
+    used = np.zeros(examples.num_classes + 1, dtype=bool)
+    used[examples.given] = True
+    used[-1] = True
+    if used.all():
+        return examples
+    lost = [name for name, present in zip(examples.classes, used, strict=False) if not present]
+    table = np.where(used, np.cumsum(used) - 1, -1).astype(np.int64)
+    table[-1] = -1
+    classes = tuple(name for name, present in zip(examples.classes, used, strict=False) if present)
+    return replace(
+        examples,
+        given=table[examples.given],
+        truth=None if examples.truth is None else table[examples.truth],
+        classes=classes,
+        schema=examples.schema | {"classes": list(classes)},
+        notes=[*examples.notes, f"no usable row is left of {len(lost)} classes: {', '.join(map(repr, lost[:5]))}"],
+    )
+
+
+def _checked(examples: Examples, require_labels: bool, source: Any) -> Examples:
+    if len(examples) == 0:
+        raise InputError(f"no row of {printable(source)} is usable: {_why(examples.rejected)}")
+    if not require_labels:
+        return examples
+    if len(np.unique(examples.given[examples.given >= 0])) < 2:
+        raise InputError(
+            f"fewer than two classes are left in {printable(source)} after the unusable rows: {_why(examples.rejected)}"
+        )
+    unlabelled = int((examples.given < 0).sum())
+    if not unlabelled:
+        return examples
+    return replace(examples, notes=[*examples.notes, f"{unlabelled} of {len(examples)} rows carry no label"])
+
+
+def _why(rejected: list[Rejection]) -> str:
+    if not rejected:
+        return "it holds no rows"
+    return f"{len(rejected)} rejected, the first ({rejected[0].location}) because {rejected[0].reason}"

@@ -1,0 +1,1 @@
+"""The main job: check, audit, learn, trust, report."""

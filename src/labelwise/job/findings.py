@@ -1,0 +1,221 @@
+"""Puts what the steps found into the records that the report shows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from labelwise import __version__
+from labelwise.certainty.calibration import reliability_bins
+from labelwise.data.examples import DuplicateGroup, Examples
+from labelwise.job.learning import Task, Trained, Trainer
+from labelwise.job.options import Options
+from labelwise.job.outputs import why
+from labelwise.job.steps import AuditStep, LearnStep, Parts, softmax
+from labelwise.job.trust import TrustStep
+from labelwise.report.findings import (
+    AuditFindings,
+    CheckFindings,
+    Findings,
+    LearnFindings,
+    MeasuredOn,
+    PredictionSets,
+    RejectedRow,
+    ReliabilityBins,
+    SuspectCard,
+    TrainingRun,
+    TrustFindings,
+)
+
+FILES = {
+    "suspects.csv": "every suspect label, worst first",
+    "labels.csv": "given label and corrected label of every row",
+    "predictions.csv": "the robust model's label, probability and prediction set of every row",
+    "rejected.csv": "rows and files that could not be used, and why",
+    "metrics.json": "all numbers of this report",
+    "model/": "the robust model; use it with: labelwise predict",
+}
+SHOWN_REJECTIONS = 100
+
+
+def make_findings(
+    options: Options,
+    examples: Examples,
+    task: Task,
+    parts: Parts,
+    groups: Sequence[DuplicateGroup],
+    audited: AuditStep | None,
+    learnt: LearnStep | None,
+    trusted: TrustStep | None,
+    metrics: dict[str, Any],
+    notes: Sequence[str],
+    trainer: Trainer,
+) -> Findings:
+    """Return everything that the report shows of a run."""
+    return Findings(
+        title=examples.name,
+        kind={"images": "pictures"}.get(examples.kind, examples.kind),
+        when=metrics["started"],
+        seconds=metrics["seconds"],
+        seed=options.seed,
+        version=__version__,
+        command=options.command(),
+        notes=(*examples.notes, *notes),
+        files={name: text for name, text in FILES.items() if _is_written(name, audited, learnt)},
+        check=_check(examples, groups),
+        audit=None if audited is None else _audit(options, examples, audited, metrics),
+        learn=None if learnt is None else _learn(task, parts, learnt, metrics, trainer),
+        trust=None if trusted is None else _trust(task, parts, trusted),
+    )
+
+
+def _is_written(name: str, audited: AuditStep | None, learnt: LearnStep | None) -> bool:
+    if name in ("suspects.csv", "labels.csv"):
+        return audited is not None
+    return learnt is not None if name in ("predictions.csv", "model/") else True
+
+
+def _check(examples: Examples, groups: Sequence[DuplicateGroup]) -> CheckFindings:
+    counts = np.bincount(examples.given[examples.given >= 0], minlength=examples.num_classes)
+    return CheckFindings(
+        rows=len(examples),
+        classes=tuple((name, int(count)) for name, count in zip(examples.classes, counts, strict=True)),
+        unlabelled=int((examples.given < 0).sum()),
+        duplicate_groups=len(groups),
+        conflicting_duplicates=sum(group.conflicting for group in groups),
+        rejected=tuple(RejectedRow(each.location, each.reason) for each in examples.rejected[:SHOWN_REJECTIONS]),
+        rejected_count=len(examples.rejected),
+    )
+
+
+def _audit(options: Options, examples: Examples, step: AuditStep, metrics: dict[str, Any]) -> AuditFindings:
+    found = step.audit
+    return AuditFindings(
+        noise_rate=found.noise_rate.rate,
+        noise_rate_low=found.noise_rate.low,
+        noise_rate_high=found.noise_rate.high,
+        confidence=0.95,
+        suspect_count=int(found.is_issue.sum()),
+        labels_audited=len(step.rows),
+        class_names=tuple(examples.classes),
+        filter_name=found.filter_by,
+        noise_matrix=found.noise_rate.matrix,
+        suspects=tuple(_card(examples, step, int(place)) for place in found.ranked[: options.gallery]),
+        noise_rate_true=metrics.get("noise_rate_true"),
+        corrected_share=metrics.get("corrected_share"),
+        wrongly_changed_share=metrics.get("wrongly_changed_share"),
+    )
+
+
+def _card(examples: Examples, step: AuditStep, place: int) -> SuspectCard:
+    row = int(step.rows[place])
+    truth = None if examples.truth is None or examples.truth[row] < 0 else examples.classes[examples.truth[row]]
+    return SuspectCard(
+        index=int(examples.index[row]),
+        location=examples.location(row),
+        given=examples.classes[step.audit.labels[place]],
+        suggested=examples.classes[step.audit.suggested[place]],
+        score=float(step.audit.scores[place]),
+        why=why(step, place, examples.classes),
+        truth=truth,
+        **_look(examples, row),
+    )
+
+
+def _look(examples: Examples, row: int) -> dict[str, Any]:
+    """What a person needs to see of a row: the picture, the cells or the text."""
+    if examples.kind == "images":
+        return {"picture": examples.inputs[row]}
+    if examples.kind == "texts":
+        return {"text": str(examples.inputs[row])}
+    if examples.kind == "table":
+        cells = examples.inputs.iloc[row]
+        return {"row": {str(name): _cell(value) for name, value in cells.items()}}
+    values = np.ravel(examples.inputs[row])[:12]
+    return {"row": {f"feature {number}": f"{value:.4g}" for number, value in enumerate(values)}}
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "missing"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _learn(
+    task: Task, parts: Parts, step: LearnStep, metrics: dict[str, Any], trainer: Trainer
+) -> LearnFindings:
+    measured_on: MeasuredOn = "given (noisy) labels" if task.truth is None else "true labels"
+    suffix = "_on_noisy_labels" if task.truth is None else ""
+    return LearnFindings(
+        measured_on=measured_on,
+        accuracy_baseline=metrics[f"accuracy_baseline{suffix}"],
+        accuracy_robust=metrics[f"accuracy_robust{suffix}"],
+        accuracy_early_stopped=metrics[f"accuracy_early_stopped{suffix}"],
+        early_stopped_epoch=step.baseline.best_epoch + 1,
+        robust_name=trainer.options.recipe,
+        measured_rows=len(parts.test),
+        runs=(_curve(step.baseline, "baseline"), _curve(step.robust, "robust")),
+        options={
+            **{key.rstrip("_"): f"{value:g}" for key, value in step.robust.options.items()},
+            "epochs": str(trainer.epochs),
+            "network": step.robust.model.network_,
+        },
+        chosen_how=(
+            "Of the candidates the one was kept whose last epoch agrees best with the given labels of rows it was not "
+            "trained on; wrong labels lower every candidate's agreement alike, so they do not decide."
+        ),
+    )
+
+
+def _curve(trained: Trained, role: Any) -> TrainingRun:
+    def column(name: str) -> tuple[float, ...] | None:
+        return tuple(row[name] for row in trained.history) if name in trained.history[0] else None
+
+    return TrainingRun(
+        name=trained.name,
+        role=role,
+        train_loss=column("loss") or (),
+        accuracy_given=column("validation_accuracy") or (),
+        accuracy_true=column("accuracy_true"),
+        memorised=column("memorised"),
+    )
+
+
+def _trust(task: Task, parts: Parts, step: TrustStep) -> TrustFindings:
+    reference = task.labels if task.truth is None else task.truth
+    known = parts.test[reference[parts.test] >= 0]
+    before, after = softmax(step.logits[known]), step.probs[known]
+    return TrustFindings(
+        temperature=step.temperature,
+        alpha=step.alpha,
+        coverage_promised=1 - step.alpha,
+        measured_on="given (noisy) labels" if task.truth is None else "true labels",
+        measured_rows=len(known),
+        bins_before=_bins(before, reference[known]),
+        bins_after=_bins(after, reference[known]),
+        ece_before=step.ece_before,
+        ece_after=step.ece_after,
+        sets=(
+            _sets("uncorrected", step.plain_sets, task, parts, used=False),
+            _sets("corrected for wrong calibration labels", step.sets, task, parts, used=True),
+        ),
+        assumptions=step.assumptions,
+    )
+
+
+def _bins(probs: np.ndarray, labels: np.ndarray) -> ReliabilityBins:
+    bins = reliability_bins(probs, labels)
+    return ReliabilityBins(*(tuple(getattr(bins, name).tolist()) for name in ("confidence", "accuracy", "count")))
+
+
+def _sets(name: str, sets: np.ndarray, task: Task, parts: Parts, *, used: bool) -> PredictionSets:
+    rows = parts.test
+    counts = np.bincount(sets[rows].sum(axis=1), minlength=task.num_classes + 1)
+
+    def coverage(labels: np.ndarray | None) -> float | None:
+        if labels is None or not (labels[rows] >= 0).any():
+            return None
+        known = rows[labels[rows] >= 0]
+        return float(sets[known, labels[known]].mean())
+
+    return PredictionSets(name, tuple(counts.tolist()), coverage(task.truth), coverage(task.labels), used)

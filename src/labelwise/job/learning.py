@@ -1,0 +1,207 @@
+"""Trainings of the job: each one is a finished piece of work, read again where it was done before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from labelwise.estimators.classifier import Classifier
+from labelwise.job.options import Options
+from labelwise.job.progress import Progress
+from labelwise.job.workspace import Workspace
+from labelwise.training.data import TrainingData
+from labelwise.training.loop import Row, Watch, predict_logits
+from labelwise.training.recipe import Recipe
+
+# The strength of the regulariser is the one option of the default recipe that matters; it is chosen from these.
+LAMBDAS = (1.0, 3.0, 7.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The rows of a run as the trainings see them.
+
+    ``inputs`` (n, ...), ``labels`` (n,) int64 positions in the classes, -1 unlabelled; ``truth`` (n,) or None.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    truth: np.ndarray | None
+    num_classes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """One finished training: a row of numbers an epoch, and logits (n, classes) of all rows of the task."""
+
+    name: str
+    options: dict[str, Any]
+    history: list[Row]
+    logits: np.ndarray
+    best_logits: np.ndarray
+    best_epoch: int
+    model: Classifier
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Accuracy on the given validation labels after the last epoch."""
+        return self.history[-1]["validation_accuracy"]
+
+
+def candidates(recipe: str) -> list[dict[str, Any]]:
+    """Options of a recipe to choose from."""
+    return [{"lambda_": value} for value in LAMBDAS] if recipe in ("elr", "elr-plus") else [{}]
+
+
+def epochs_for(task: Task, options: Options) -> int:
+    """Epochs of every training of a run: enough visits to learn from small data, few enough to end on large."""
+    if options.epochs is not None:
+        return options.epochs
+    pictures = task.inputs.ndim == 4 and min(task.inputs.shape[1:3]) > 16
+    visits = 80_000 if pictures else 400_000
+    return int(np.clip(round(visits / max(len(task.labels), 1)), 15, 70))
+
+
+class Trainer:
+    """Trains on rows of one task with the settings of one run."""
+
+    def __init__(self, task: Task, options: Options, network: str, workspace: Workspace, progress: Progress) -> None:
+        self.task = task
+        self.options = options
+        self.network = network
+        self.workspace = workspace
+        self.progress = progress
+        self.epochs = epochs_for(task, options)
+
+    def train(
+        self,
+        name: str,
+        recipe: str,
+        recipe_options: dict[str, Any],
+        rows: np.ndarray,
+        validation_rows: np.ndarray | None = None,
+        *,
+        predict_rows: np.ndarray | None = None,
+    ) -> Trained:
+        """Train on ``rows``; measure each epoch on the given labels of ``validation_rows``.
+
+        Logits are for ``predict_rows`` (all rows of the task where not given). Where the truth is known, each epoch
+        is also scored against it, which decides nothing.
+        """
+        asked = np.arange(len(self.task.labels)) if predict_rows is None else predict_rows
+
+        def make() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+            model = self._classifier(recipe, recipe_options, name)
+            self._fit(model, rows, validation_rows)
+            last = model.predict_logits(self.task.inputs[asked])
+            tensors, manifest = model.to_state()
+            best = last
+            if model.best_state_ is not None:
+                model.use_best_epoch()
+                best = model.predict_logits(self.task.inputs[asked])
+            arrays = {f"model/{key}": value.numpy() for key, value in tensors.items()}
+            best_epoch = len(model.history_) - 1 if model.best_epoch_ is None else model.best_epoch_
+            values = {"history": model.history_, "best_epoch": best_epoch, "model": manifest}
+            return arrays | {"logits": last, "best_logits": best}, values
+
+        self.progress.start(name, self.epochs)
+        arrays, values = self.workspace.piece(name.replace(" ", "-"), make)
+        tensors = {
+            key.removeprefix("model/"): torch.from_numpy(array)
+            for key, array in arrays.items()
+            if key.startswith("model/")
+        }
+        self.progress.finish(_summary(values["history"][-1]))
+        model = Classifier.from_state(tensors, values["model"])
+        return Trained(
+            name, recipe_options, values["history"], arrays["logits"], arrays["best_logits"], values["best_epoch"], model
+        )
+
+    def _classifier(self, recipe: str, recipe_options: dict[str, Any], name: str) -> Classifier:
+        return Classifier(
+            recipe,
+            network=self.network,
+            recipe_options=recipe_options,
+            epochs=self.epochs,
+            batch_size=self.options.batch_size,
+            learning_rate=self.options.learning_rate,
+            accelerator=self.options.accelerator,
+            devices=self.options.devices,
+            precision=self.options.precision,
+            checkpoint_folder=self.workspace.checkpoints(name.replace(" ", "-")),
+            checkpoint_seconds=5.0,
+            resume=True,
+            random_state=self.options.seed,
+        )
+
+    def _fit(self, model: Classifier, rows: np.ndarray, validation_rows: np.ndarray | None) -> None:
+        held = {}
+        if validation_rows is not None:
+            held = {"X_val": self.task.inputs[validation_rows], "y_val": self.task.labels[validation_rows]}
+        alone = self.options.devices == 1
+        model.fit(
+            self.task.inputs[rows],
+            self.task.labels[rows],
+            watch=self._watch(rows) if alone else None,
+            on_epoch=(lambda row: self.progress.advance(_summary(row))) if alone else None,
+            **held,
+        )
+
+    def _watch(self, rows: np.ndarray) -> Watch | None:
+        """Score each epoch against the truth: accuracy on rows not trained on, and the share memorised."""
+        if self.task.truth is None:
+            return None
+        truth, labels = self.task.truth, self.task.labels
+        wrong = rows[(truth[rows] >= 0) & (labels[rows] != truth[rows])]
+        others = np.setdiff1d(np.flatnonzero(truth >= 0), rows)[:2000]
+        asked = np.concatenate([wrong[:2000], others])
+        data = self._data(asked)
+        split = len(wrong[:2000])
+
+        def watch(recipe: Recipe, epoch: int) -> Row:
+            predicted = predict_logits(recipe, data).argmax(dim=1).numpy()
+            return {
+                "accuracy_true": _share(predicted[split:] == truth[asked[split:]]),
+                "memorised": _share(predicted[:split] == labels[asked[:split]]),
+            }
+
+        return watch
+
+    def _data(self, rows: np.ndarray) -> TrainingData:
+        inputs = self.task.inputs[rows]
+        if inputs.ndim == 4:
+            inputs = np.moveaxis(inputs, -1, 1)
+        return TrainingData(
+            torch.from_numpy(np.ascontiguousarray(inputs)),
+            torch.from_numpy(self.task.labels[rows]),
+            self.task.num_classes,
+        )
+
+
+def choose(trainer: Trainer, rows: np.ndarray, validation_rows: np.ndarray) -> Trained:
+    """Train the robust recipe with each candidate's options; keep the best on the given validation labels.
+
+    Accuracy on given labels may choose because wrong labels lower every candidate's score in the same way: as long
+    as a wrong label is no easier to guess for one model than for another, the order by given labels is the order by
+    true ones. The last epoch counts, not the best, since the last is what is used; of equal ones the first wins.
+    """
+    recipe = trainer.options.recipe
+    trained = [
+        trainer.train(_name(recipe, options), recipe, options, rows, validation_rows) for options in candidates(recipe)
+    ]
+    return max(trained, key=lambda each: each.validation_accuracy)
+
+
+def _name(recipe: str, options: dict[str, Any]) -> str:
+    return " ".join([recipe, *(f"{key.rstrip('_')}-{value:g}" for key, value in options.items())])
+
+
+def _summary(row: Row) -> str:
+    words: Sequence[tuple[str, str]] = (("loss", "loss"), ("validation_accuracy", "given validation labels"))
+    return ", ".join(f"{text} {row[key]:.3f}" for key, text in words if key in row)
+
+
+def _share(hits: np.ndarray) -> float:
+    return float(hits.mean()) if len(hits) else 0.0

@@ -1,0 +1,92 @@
+"""What a run was asked to do."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from labelwise.errors import InputError
+
+STEPS = ("check", "audit", "learn", "trust", "report")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """All choices of ``labelwise run``; None means the job's own choice, which the report tells.
+
+    ``source`` None is the embedded default. ``skip`` names steps to leave out. Raises InputError for bad values.
+    """
+
+    source: str | None = None
+    label: str | None = None
+    text: str | None = None
+    image: str | None = None
+    truth: str | None = None
+    split: str | None = None
+    out: str | None = None
+    data_dir: str | None = None
+    limit: int | None = None
+    image_size: int | None = None
+    recipe: str = "elr"
+    network: str = "auto"
+    weights: str | None = None
+    download: bool = False
+    epochs: int | None = None
+    batch_size: int = 64
+    learning_rate: float = 0.02
+    folds: int | None = None
+    filter_by: str | None = None
+    alpha: float = 0.1
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    skip: tuple[str, ...] = ()
+    seed: int = 0
+    gallery: int = 60
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise InputError(f"alpha is {self.alpha}; give the share of misses allowed, above 0 and below 1")
+        if self.folds is not None and self.folds < 2:
+            raise InputError(f"folds is {self.folds}; cross-validation needs at least 2")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}; give at least 1 row")
+        unknown = [step for step in self.skip if step not in STEPS]
+        if unknown:
+            raise InputError(f"there is no step {unknown[0]!r} to skip; the steps are {', '.join(STEPS)}")
+
+    @property
+    def name(self) -> str:
+        """A short name for the data, fit for a folder."""
+        if self.source is None:
+            return "digits"
+        stem = Path(self.source).stem or "data"
+        return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)[:60]
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return Path(self.out) if self.out else Path("runs") / self.name
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the results: what a resumed run must share with the one it goes on from."""
+        values = asdict(self) | {"skip": list(self.skip)}
+        return {name: value for name, value in values.items() if name not in ("out", "devices", "accelerator")}
+
+    def command(self) -> str:
+        """The command line that repeats the run."""
+        words = ["labelwise", "run"] + ([_quote(self.source)] if self.source else [])
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name in ("source", "skip") or value == each.default:
+                continue
+            flag = "--" + each.name.replace("filter_by", "filter").replace("_", "-")
+            words += [flag] if value is True else [flag, _quote(str(value))]
+        for step in self.skip:
+            words += ["--skip", step]
+        return " ".join(words)
+
+
+def _quote(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)

@@ -1,0 +1,1 @@
+"""What a label can be, its checks, and how it goes wrong."""
