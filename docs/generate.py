@@ -49,7 +49,7 @@ def method_page(row: dict[str, Any]) -> str:
         lines += ["", "## Defaults", "", "| option | default |", "|---|---|"]
         lines += [f"| `{name}` | {value} |" for name, value in row["defaults"].items()]
     if row["number"] is not None:
-        lines += ["", "## The claim", ""] + claim(row["slug"], row["result"])
+        lines += ["", "## The claim", "", *claim(row["slug"], row["result"])]
     return "\n".join(lines) + "\n"
 
 
@@ -79,7 +79,8 @@ def results_page(rows: list[dict[str, Any]]) -> str:
     lines = ["# What came of reproducing the claims", ""]
     lines += ["Baselines had the same budget and tuning; the test split chose nothing. A claim that does not hold "]
     lines[-1] += "is listed as one that does not hold."
-    lines += ["", "| method | claim | baseline | method | difference (95%) | seeds | here |", "|---|---|---|---|---|---|---|"]
+    lines += ["", "| method | claim | baseline | method | difference (95%) | seeds | here |"]
+    lines += ["|---|---|---|---|---|---|---|"]
     for row in rows:
         result = row["result"]
         if result is None:

@@ -257,7 +257,9 @@ def reproduce(
     seeds: Annotated[int | None, typer.Option(help="Number of seeds [default: the method's own].")] = None,
     data_dir: DataDir = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A small form that ends in seconds and proves little.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small form that ends in seconds and proves little.")
+    ] = False,
 ) -> None:
     """Reproduce a paper's claim against its baseline at equal budget."""
     from labelwise.reproductions import reproduce as reproduce_method
@@ -274,10 +276,16 @@ def reproduce(
 @data_app.command("list")
 def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the named data sets and where they are."""
-    from labelwise.data.named import list_named
+    from labelwise.data.named import list_named, path
 
-    rows = [row.__dict__ if hasattr(row, "__dict__") else dict(row) for row in list_named(data_dir)]
-    typer.echo(json.dumps(rows, indent=1, default=str) if as_json else _table("Named data sets", rows))
+    rows = []
+    for each in list_named():
+        try:
+            place = str(path(each.name, data_dir))
+        except InputError:
+            place = "not here"
+        rows.append({"name": each.name, "what": each.title, "task": each.task, "where": place})
+    typer.echo(json.dumps(rows, indent=1) if as_json else _table("Named data sets", rows))
 
 
 @data_app.command("fetch")
@@ -325,10 +333,16 @@ def _audit_files(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from labelwise.audit.streaming import audit_file
+    from labelwise.audit.files import audit_files
 
-    if pred_probs is None or labels is None:
-        raise InputError("an audit of probabilities needs both --pred-probs FILE and --labels FILE")
+    if pred_probs is None:
+        raise InputError("an audit of probabilities needs --pred-probs FILE and, unless it holds them, --labels FILE")
+    summary = audit_files(pred_probs, labels, label=label, filter_by=filter_by, out=out)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+        return
+    for sentence in summary["found"]:
+        typer.echo(sentence)
 
 
 def _str(path: Path | None) -> str | None:

@@ -156,13 +156,13 @@ def test_the_estimator_is_left_alone() -> None:
     [
         ([0, 1, 0], {}, "labels has 3 rows, X has 10"),
         (np.full(10, -1), {}, "no labelled row"),
-        (np.full(10, 0.5), {}, "integer class"),
+        (np.full(10, 0.5), {}, "row 0 is 0.5"),
         (np.arange(10) % 2, {"cv": 1}, "cv is 1"),
         (np.arange(10) % 2, {"cv": 11}, "cv is 11 for 10"),
         (np.arange(10) % 2, {"groups": [0] * 10}, "1 groups for 5 folds"),
         (np.arange(10) % 2, {"groups": [0, 1]}, "groups has shape"),
         ([0] + [-1] * 9, {}, "no labelled example is left"),
-        (np.arange(10) % 4, {"num_classes": 3}, "label 3"),
+        (np.arange(10) % 4, {"num_classes": 3}, "row 3 is 3"),
     ],
 )
 def test_bad_input_is_refused(labels: object, options: dict, message: str) -> None:

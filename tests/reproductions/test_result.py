@@ -1,5 +1,6 @@
 import io
 import json
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from rich.console import Console
 from scipy.stats import ttest_rel
 
 from labelwise.errors import InputError
-from labelwise.reproductions import REPRODUCTIONS, reproduce
+from labelwise.reproductions import reproduce, reproduction, slugs
 from labelwise.reproductions.inputs import data_folder
 from labelwise.reproductions.result import (
     Comparison,
@@ -134,7 +135,15 @@ def test_unknown_slug_and_seed_count_are_refused() -> None:
         reproduce("no-such")
     with pytest.raises(InputError, match="seeds is 0"):
         reproduce("label-errors", seeds=0)
-    assert "label-errors" in REPRODUCTIONS
+
+
+@pytest.mark.parametrize("slug", slugs())
+def test_every_reproduction_keeps_the_protocol(slug: str) -> None:
+    module = reproduction(slug)
+    assert slug == module.SLUG
+    assert module.CLAIM
+    assert module.DEFAULT_SEEDS >= 3
+    assert list(signature(module.run).parameters) == ["seeds", "data_dir", "quick"]
 
 
 def test_missing_data_name_the_remedy(tmp_path) -> None:

@@ -1,0 +1,1 @@
+"""What is wrong with the labels: confident learning and its kin, crowd votes, benchmark stability."""

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from labelwise.audit.confident_learning import find_label_issues
 from labelwise.errors import InputError
+from labelwise.labels.check import check_labels
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -42,12 +43,8 @@ def cross_val_pred_probs(
     Raises InputError for lengths that differ, fewer examples (or groups) than folds, and a training part without any
     label. Cost: `cv` fits on (cv - 1) / cv of the labelled data.
     """
-    given = _check_labels(labels, _num_rows(X))  # (n,)
+    given = _check_labels(labels, _num_rows(X), num_classes)  # (n,)
     num_columns = int(given.max()) + 1 if num_classes is None else num_classes
-    if given.max() >= num_columns:
-        raise InputError(
-            f"label {given.max()} is out of range: give classes 0 to {num_columns - 1}, or -1 if unlabelled."
-        )
     fold = _stratified_folds(given, cv, random_state, groups)  # (n,)
 
     pred_probs = np.zeros((len(given), num_columns))
@@ -197,17 +194,15 @@ def _encode(y: NDArray[Any]) -> tuple[NDArray[Any], Ints]:
     return classes, labels
 
 
-def _check_labels(labels: ArrayLike, num_rows: int) -> Ints:
-    given = np.asarray(labels)
-    if given.ndim != 1 or given.dtype.kind not in "iu":
-        raise InputError(f"labels has shape {given.shape} and type {given.dtype}: give one integer class an example.")
+def _check_labels(labels: ArrayLike, num_rows: int, num_classes: int | None) -> Ints:
+    given = check_labels(labels, num_classes=num_classes)
     if len(given) != num_rows:
         raise InputError(
             f"labels has {len(given)} rows, X has {num_rows}: give one label an example, -1 if unlabelled."
         )
-    if len(given) == 0 or given.max() < 0:
+    if given.max() < 0:
         raise InputError("labels has no labelled row: give at least one label other than -1.")
-    return given.astype(np.int64)
+    return given
 
 
 def _num_rows(X: Any) -> int:

@@ -18,10 +18,10 @@ SLACK = 1e-6
 class Evidence(NamedTuple):
     """Facts of n examples, all (n,).
 
-    ``labels`` given class, -1 = unlabelled; ``own_prob`` probability of the given class; ``other`` likeliest class other
-    than the given (the lower class where several tie) and ``other_prob`` its probability; ``guess`` the class
-    that the model is confident of, -1 if none. Unlabelled rows hold own_prob 1, other -1, other_prob 0, guess -1, so that
-    nothing ever speaks against them.
+    ``labels`` given class, -1 = unlabelled; ``own_prob`` probability of the given class; ``other`` likeliest class
+    other than the given (the lower class where several tie) and ``other_prob`` its probability; ``guess`` the class
+    that the model is confident of, -1 if none. Unlabelled rows hold own_prob 1, other -1, other_prob 0 and guess -1,
+    so that nothing ever speaks against them.
     """
 
     labels: Ints

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from labelwise.audit.evidence import SLACK, Floats, Ints
 from labelwise.audit.summary import ConfidenceSummary
 from labelwise.errors import InputError
-from labelwise.labels.check import check_labels, check_pred_probs
+from labelwise.labels.check import check_labels_and_pred_probs
 
 SCORES = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 UNLABELLED_SCORE = 1.0
@@ -27,9 +27,7 @@ def label_quality_scores(
     for the entropy. Raises InputError. Cost: O(n) for the first, one read of the array for the others.
     """
     check_choice(method, SCORES, "method")
-    probs = check_pred_probs(pred_probs)
-    given = check_labels(labels, num_classes=probs.shape[1])
-    check_pred_probs_length(probs, given)
+    given, probs = check_labels_and_pred_probs(labels, pred_probs)
     if adjust and method == "confidence_weighted_entropy":
         raise InputError("adjust does not apply to confidence_weighted_entropy: choose another method or adjust=False.")
     scores = np.full(len(given), UNLABELLED_SCORE)
@@ -57,7 +55,7 @@ def margin_score(own_prob: NDArray[Any], other_prob: NDArray[Any]) -> Floats:
 
 def entropy_score(own_prob: NDArray[Any], entropy: Floats) -> Floats:
     """Confidence-weighted entropy from p[given] and the normalised entropy, all (n,)."""
-    ratio = entropy / np.maximum(own_prob, SLACK)
+    ratio = entropy / np.maximum(own_prob.astype(np.float64), SLACK)
     return np.log(ratio + 1) / np.maximum(ratio, SLACK)
 
 
@@ -74,19 +72,6 @@ def check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
     """Raise InputError unless value is one of choices."""
     if value not in choices:
         raise InputError(f"{name} is {value!r}: choose one of {', '.join(choices)}.")
-
-
-def check_pred_probs_length(pred_probs: NDArray[Any], labels: Ints) -> None:
-    """Raise InputError unless there is one row of probabilities a label."""
-    check_lengths(len(pred_probs), len(labels))
-
-
-def check_lengths(num_rows: int, num_labels: int) -> None:
-    """Raise InputError unless the two agree."""
-    if num_rows != num_labels:
-        raise InputError(
-            f"pred_probs has {num_rows} rows for {num_labels} labels: give one row of probabilities for each label."
-        )
 
 
 def _score(labels: Ints, pred_probs: NDArray[Any], method: str) -> Floats:

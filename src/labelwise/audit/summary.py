@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labelwise.audit.evidence import Floats, Ints, gather
 from labelwise.errors import InputError
-from labelwise.labels.check import check_labels, check_pred_probs
+from labelwise.labels.check import check_labels_and_pred_probs
 
 # A probability is high / 2^30 + low / 2^60; an int64 holds the sum of 2^33 such words.
 WORD = 1 << 30
@@ -42,7 +42,8 @@ class ConfidenceSummary:
     @classmethod
     def empty(cls, num_classes: int) -> Self:
         """Summary of no rows."""
-        return cls(*(np.zeros(num_classes, dtype=np.int64) for _ in range(3)))
+        counts, high, low = np.zeros((3, num_classes), dtype=np.int64)
+        return cls(counts, high, low)
 
     def update(self, labels: ArrayLike, pred_probs: ArrayLike) -> None:
         """Add a block: labels (n,), -1 = unlabelled; pred_probs (n, classes). Raises InputError for bad input."""
@@ -156,8 +157,7 @@ def with_diagonal(counts: Ints) -> Ints:
 
 
 def _check_block(labels: ArrayLike, pred_probs: ArrayLike, num_classes: int) -> tuple[Ints, NDArray[Any]]:
-    given = check_labels(labels, num_classes=num_classes)
-    probs = check_pred_probs(pred_probs, num_rows=len(given))
+    given, probs = check_labels_and_pred_probs(labels, pred_probs)
     _check_same_classes(num_classes, probs.shape[1])
     return given, probs
 

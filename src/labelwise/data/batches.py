@@ -68,7 +68,7 @@ def _open_parquet(path: Path) -> Any:
 
     try:
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{printable(path)} is not a readable Parquet file: write it again") from error
 
 
@@ -87,9 +87,10 @@ def _parquet_batches(path: Path, rows: int, columns: Sequence[str] | None) -> It
         try:
             for batch in file.iter_batches(batch_size=rows, columns=wanted):
                 table = pa.Table.from_batches([batch])
+                table.validate(full=True)  # text that is not UTF-8 would fail in the middle of the work
                 yield Batch(table, np.arange(start, start + len(table), dtype=np.int64), [])
                 start += len(table)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             place = f"{printable(path)} is damaged after row {start}"
             raise InputError(f"{place}: write the Parquet file again") from error
 
@@ -101,6 +102,8 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
     # The sample may end within a character: drop the tail that does not decode.
     text = codecs.getincrementaldecoder("utf-8-sig")(errors="replace").decode(start)
     first = text.lstrip("\r\n").splitlines()[:1]
+    if first and ("\0" in first[0] or "\ufffd" in first[0]):
+        check_csv_text(path)
     if not first or not first[0].strip():
         raise InputError(f"{printable(path)} has no header: write the column names into its first row")
     delimiter = max(_DELIMITERS, key=lambda mark: (first[0].count(mark), -_DELIMITERS.index(mark)))
@@ -175,9 +178,7 @@ def _csv_batches(path: Path) -> Iterator[Batch]:
         raise InputError(f"{printable(path)} cannot be read as CSV ({detail}): check its quotes and rows") from error
 
 
-def _place_rows(
-    count: int, position: int, invalid: list[Any]
-) -> tuple[NDArray[np.int64], list[Rejection], int]:
+def _place_rows(count: int, position: int, invalid: list[Any]) -> tuple[NDArray[np.int64], list[Rejection], int]:
     """Positions of the next ``count`` good rows, the rejected rows among and right after them, and what follows.
 
     Arrow reports an invalid row with its record number, the header being 1, before it hands out the rows that follow.

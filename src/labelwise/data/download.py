@@ -1,6 +1,7 @@
 """Public files, verified before they get their name."""
 
 import hashlib
+import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -10,6 +11,13 @@ from labelwise.data.files import atomic_write, sha256_of
 from labelwise.errors import InputError
 
 _TIMEOUT = 60  # seconds without a byte
+
+
+class _WrongBytesError(Exception):
+    pass
+
+
+_FAILURES = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, _WrongBytesError)
 
 
 class PublicFile(NamedTuple):
@@ -38,13 +46,15 @@ def download(file: PublicFile, folder: Path) -> Path:
         try:
             _fetch(url, file, target)
             return target
-        except (urllib.error.URLError, TimeoutError, ConnectionError, _WrongBytesError) as error:
+        except (
+            urllib.error.URLError,
+            TimeoutError,
+            ConnectionError,
+            http.client.HTTPException,
+            _WrongBytesError,
+        ) as error:
             failures.append(f"{url} ({error})")
     raise InputError(f"{file.name} cannot be downloaded from {', '.join(failures)}: copy it to {folder} by hand")
-
-
-class _WrongBytesError(Exception):
-    pass
 
 
 def _fetch(url: str, file: PublicFile, target: Path) -> None:

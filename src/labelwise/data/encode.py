@@ -12,6 +12,7 @@ from labelwise.errors import InputError
 MAX_CATEGORIES = 50
 _CLIP_QUANTILES = (0.005, 0.995)
 _BLOCK_ROWS = 4096
+_SMALLEST_STD = 1e-12
 
 State: TypeAlias = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
@@ -111,8 +112,9 @@ class ArrayEncoder:
         self.shape = tuple(inputs.shape[1:])
         rows = inputs if inputs.ndim == 2 else inputs.reshape(-1, 1)
         self.mean = rows.mean(axis=0, dtype=np.float64)
-        self.std = _safe_std(_column_std(rows, self.mean))
-        constant = int((self.std == 1).sum() - (rows[0] != rows[-1])[self.std == 1].sum()) if inputs.ndim == 2 else 0
+        std = _column_std(rows, self.mean)
+        self.std = _safe_std(std)
+        constant = int((std <= _SMALLEST_STD).sum())
         self.notes = [f"{constant} of {rows.shape[1]} features are constant"] if constant else []
         return self
 
@@ -163,7 +165,7 @@ class TableEncoder:
         self.columns = [_fit_column(str(name), inputs[name]) for name in inputs.columns]
         dropped = [column["name"] for column in self.columns if not _feature_names(column)]
         self.columns = [column for column in self.columns if _feature_names(column)]
-        self.notes = [f"the column {name!r} says nothing (constant or all different) and is not used" for name in dropped]
+        self.notes = [f"the column {name!r} is constant or all different and is not used" for name in dropped]
         if not self.columns:
             raise InputError("every feature column is constant or has a different word in each row: nothing to learn")
         return self
@@ -215,8 +217,8 @@ def _floats(series: Any) -> NDArray[np.float64]:
 
 def _date_parts(series: Any) -> dict[str, NDArray[np.float64]]:
     """Year, month, weekday and days since 1970, each float64 (n,) with NaN where missing."""
-    days = _floats((series - series.dt.normalize().min().normalize().__class__(1970, 1, 1)).dt.days)
-    parts = {"year": series.dt.year, "month": series.dt.month, "weekday": series.dt.weekday}
+    days = _floats((series - np.datetime64(0, "s")).dt.days)
+    parts = {"year": series.dt.year, "month": series.dt.month, "weekday": series.dt.day_of_week}
     return {name: _floats(values) for name, values in parts.items()} | {"day": days}
 
 
@@ -250,16 +252,20 @@ def _feature_names(column: dict[str, Any]) -> list[str]:
         names += [f"{name}=(other)"] if column["other"] else []
     else:
         names = [f"{name}.{part['part']}".rstrip(".") for part in column["parts"]]
-    return names + [f"{name}=(missing)"] if column["missing"] and (names or column["type"] != "category") else names
+    if column["missing"] and (names or column["type"] != "category"):
+        names.append(f"{name}=(missing)")
+    return names
 
 
 def _encode_column(column: dict[str, Any], series: Any) -> NDArray[np.float64]:
     missing = series.isna().to_numpy()  # (n,)
     if column["type"] == "category":
-        table = {category: place for place, category in enumerate(column["categories"])}
-        codes = np.array([table.get(str(cell), len(table)) for cell in series], dtype=np.int64)
-        codes[missing] = -1
-        width = len(table) + column["other"]
+        import pandas as pd
+
+        categories = column["categories"]
+        codes = pd.Index(categories, dtype=object).get_indexer(series.to_numpy(dtype=object))  # (n,), -1 = none of them
+        codes[(codes < 0) & ~missing] = len(categories)
+        width = len(categories) + column["other"]
         encoded = (codes[:, None] == np.arange(width)).astype(np.float64)  # (n, width)
     else:
         parts = _date_parts(series) if column["type"] == "date" else {"": _floats(series)}
@@ -334,7 +340,8 @@ class TextEncoder:
     def _project(self, weighted: Any) -> NDArray[np.float32]:
         projected = np.asarray(weighted @ self.components.T, dtype=np.float32)  # (n, d)
         norms = np.linalg.norm(projected, axis=1, keepdims=True)
-        return projected / np.where(norms > 0, norms, 1) * np.float32(np.sqrt(len(self.components)))
+        scale = np.sqrt(len(self.components)) / np.where(norms > 0, norms, 1)  # (n, 1)
+        return projected * scale.astype(np.float32)
 
     def to_state(self) -> State:
         """See `Encoder.to_state`."""
@@ -413,11 +420,12 @@ def _need_shape(given: tuple[int, ...], fitted: tuple[int, ...], what: str) -> N
 
 def _safe_std(std: NDArray[np.float64]) -> NDArray[np.float64]:
     """Deviations with 1 for constant features: they become 0, not NaN."""
-    return np.where(std > 1e-12, std, 1.0)
+    return np.where(std > _SMALLEST_STD, std, 1.0)
 
 
 def _column_std(rows: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64]:
     total = np.zeros_like(mean)
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        total += ((rows[start : start + _BLOCK_ROWS] - mean) ** 2).sum(axis=0)
+    step = max(1, (1 << 20) // len(mean))
+    for start in range(0, len(rows), step):
+        total += ((rows[start : start + step] - mean) ** 2).sum(axis=0)
     return np.sqrt(total / len(rows))

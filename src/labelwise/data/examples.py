@@ -183,7 +183,7 @@ def _row_hashes(inputs: Any) -> NDArray[np.uint64]:
         import pandas as pd
 
         return np.asarray(pd.util.hash_array(inputs), dtype=np.uint64)
-    rows = inputs.reshape(len(inputs), -1)
+    rows = inputs.reshape(len(inputs), int(np.prod(inputs.shape[1:])))
     step = max(1, _HASH_BLOCK_BYTES // max(1, rows.shape[1] * rows.itemsize))
     blocks = [_hash_block(rows[start : start + step]) for start in range(0, len(rows), step)]
     return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.uint64)

@@ -91,7 +91,8 @@ def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[o
     Numbers are written as they are, None as an empty cell. Raises OutputError.
     """
     with atomic_write(path, text=True) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        # RFC 4180 line ends: with "\n" alone the writer leaves a carriage return in a cell unquoted.
+        writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow([neutralise(cell) for cell in header])
         writer.writerows([neutralise(cell) for cell in row] for row in rows)
 
@@ -103,19 +104,19 @@ def neutralise(cell: object) -> object:
     """
     if not isinstance(cell, str):
         return cell
-    cell = printable(cell)
+    cell = cell.encode("utf-8", "backslashreplace").decode("utf-8")
     return "'" + cell if cell.startswith(_FORMULA_STARTS) else cell
 
 
 def printable(name: str | Path) -> str:
-    """A path or name as text that always encodes as UTF-8."""
-    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    """A path or name on one line: what does not print (control and bidirectional characters, surrogates) escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(name))
 
 
 def quote(value: object, limit: int = 80) -> str:
     """A cell, name or path for a message: on one line, without control characters, at most ``limit`` characters."""
-    shown = repr(printable(str(value)[: limit + 1]))
-    return shown if len(shown) <= limit + 2 else shown[: limit - 2] + "...'"
+    shown = printable(str(value)[: limit + 1])
+    return f"'{shown}'" if len(shown) <= limit else f"'{shown[:limit]}...'"
 
 
 def safe_name(text: str) -> str:

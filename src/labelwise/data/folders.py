@@ -186,7 +186,7 @@ def folder_blocks(listing: Listing, schema: dict[str, Any], block_rows: int, str
             truth=None,
             index=np.array([p.position for p in kept], dtype=np.int64),
             locations=[printable(p.relative) for p in kept],
-            split=np.array([p.split for p in kept], dtype=str) if kept and kept[0].split else None,
+            split=np.array([p.split for p in kept], dtype=str) if listing.pictures[0].split else None,
             rejected=sorted(rejected, key=lambda rejection: rejection.index),
             schema=schema,
             notes=[*listing.notes, size_note(schema)],

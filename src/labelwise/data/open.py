@@ -42,8 +42,9 @@ def open_data(
     Raises InputError for anything that leaves nothing to learn from.
     """
     if schema is not None:
+        schema = _renamed(schema, label=label, text=text, image=image, truth=truth, split=split)
         if classes:
-            schema = schema | {"classes": list(classes)}
+            schema["classes"] = list(classes)
         blocks = _blocks(source, schema, None, require_labels, data_dir)
         return _checked(concatenate(list(blocks)), require_labels, source)
     name = _set_name(source)
@@ -62,14 +63,22 @@ def iter_blocks(
     schema: dict[str, Any],
     *,
     block_rows: int | None = None,
+    label: str | None = None,
+    text: str | None = None,
+    image: str | None = None,
     data_dir: str | Path | None = None,
 ) -> Iterator[Examples]:
     """Read data of any size in the form of ``schema``, ``block_rows`` rows at a time (default: by kind).
 
     Labels are not needed; where they are present, ``given`` holds those of known classes. Positions go on over
-    the blocks, and a block may be all rejections. Memory: one block, plus the labels of an .npz file.
+    the blocks, and a block may be all rejections. ``label``, ``text`` and ``image`` name columns that are called
+    otherwise than in training. Memory: one block, plus the labels of an .npz file.
     """
-    return _blocks(source, schema, block_rows, False, data_dir)
+    return _blocks(source, _renamed(schema, label=label, text=text, image=image), block_rows, False, data_dir)
+
+
+def _renamed(schema: dict[str, Any], **columns: str | None) -> dict[str, Any]:
+    return schema | {role: name for role, name in columns.items() if name is not None}
 
 
 def _set_name(source: str | Path | None) -> str | None:

@@ -185,3 +185,12 @@ def _without_depth_or_alpha(image: Any) -> Any:
         colours = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
     return image
+
+
+def read_pixels(source: Source) -> NDArray[Any]:
+    """One picture at its own size and mode, (H, W) or (H, W, C); raises InputError when it does not decode."""
+    try:
+        with _opened(source) as image:
+            return np.array(image)
+    except PictureError as error:
+        raise InputError(f"a picture cannot be used: {error}") from error

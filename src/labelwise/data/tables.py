@@ -72,9 +72,7 @@ def table_schema(
         return schema | {"kind": "texts"}, notes
     features, more = _feature_columns(table, [name for name in names if name not in set(filter(None, columns))])
     if not features:
-        raise InputError(
-            f"{printable(path)} has no feature column besides the label: add one, or name --text or --image"
-        )
+        raise InputError(f"{printable(path)} has no column to learn from besides the labels: add one")
     return schema | {"kind": "table", "columns": features}, notes + more
 
 
@@ -186,17 +184,21 @@ def _feature_type(name: str, column: Any) -> tuple[dict[str, Any] | None, str | 
     if types.is_timestamp(kind) or types.is_date(kind):
         return {"name": name, "type": "date", "format": "ISO8601"}, None
     if _is_text(kind):
-        return _text_feature(name, _values(column))
+        return _text_feature(name, column)
     return None, f"the column {quote(name)} holds {kind} and is not used"
 
 
-def _text_feature(name: str, values: NDArray[Any]) -> tuple[dict[str, Any], str | None]:
+def _text_feature(name: str, column: Any) -> tuple[dict[str, Any], str | None]:
     """Number, date or category, by what every cell that is not missing reads as."""
     import pandas as pd
+    import pyarrow.compute as pc
 
-    counts = pd.Series(values, dtype=object).map(_stripped, na_action="ignore").value_counts()
-    counts = counts[~counts.index.isin(MISSING)]
-    cells = pd.Series(counts.index, dtype=object)
+    trimmed = _trimmed(column)
+    if _fast_numbers(trimmed) is not None and trimmed.null_count < len(trimmed):
+        return {"name": name, "type": "number"}, None
+    counted = pc.value_counts(trimmed.drop_null())
+    counts = pd.Series(counted.field("counts").to_numpy(), index=_values(counted.field("values")).tolist())
+    cells = pd.Series(counts.index.to_numpy(), dtype=object)
     if cells.empty:
         return {"name": name, "type": "category"}, f"the column {quote(name)} is empty in every row"
     is_number = _as_numbers(cells).notna()
@@ -217,8 +219,24 @@ def _text_feature(name: str, values: NDArray[Any]) -> tuple[dict[str, Any], str 
     return {"name": name, "type": "date", "format": form}, note
 
 
-def _stripped(cell: Any) -> Any:
-    return cell.strip() if isinstance(cell, str) else cell
+def _trimmed(column: Any) -> Any:
+    """A text column without the white space around its cells, null where they are missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    trimmed = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    missing = pc.is_in(trimmed, pa.array(sorted(MISSING), pa.large_string()))
+    return pc.if_else(missing, pa.scalar(None, pa.large_string()), trimmed)
+
+
+def _fast_numbers(trimmed: Any) -> NDArray[np.float64] | None:
+    """Text that Arrow reads as numbers throughout, many times faster than cell by cell; None where it does not."""
+    import pyarrow as pa
+
+    try:
+        return _values(trimmed.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _as_numbers(cells: Any) -> Any:
@@ -340,27 +358,32 @@ def _feature_frame(table: Any, columns: list[dict[str, Any]], checks: RowChecks)
 def _feature_values(column: Any, spec: dict[str, Any], checks: RowChecks) -> Any:
     """One column (m,): float64, datetime64 or text with None; cells that do not read as its type reject their row."""
     import pandas as pd
+    import pyarrow.compute as pc
+    import pyarrow.types as types
 
     name = quote(spec["name"])
-    values = pd.Series(_values(column))
-    missing = values.isna()
-    if _is_text(column.type) or values.dtype == object:
-        cells = values.astype(object).map(_stripped, na_action="ignore")
-        missing |= cells.isin(MISSING)
-        lengths = cells.map(lambda cell: len(cell) if isinstance(cell, str) else 0)
-        checks.reject(
-            (lengths > MAX_CELL).to_numpy(), f"a cell in the column {name} has more than {MAX_CELL:,} characters"
-        )
-        missing |= lengths > MAX_CELL
-        values = cells.where(~missing, None)
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    missing = pc.is_null(column, nan_is_null=types.is_floating(column.type)).to_numpy().copy()
+    if _is_text(column.type):
+        column = _trimmed(column)
+        missing = pc.is_null(column).to_numpy().copy()
+        too_long = pc.fill_null(pc.greater(pc.utf8_length(column), MAX_CELL), False).to_numpy()
+        checks.reject(too_long, f"a cell in the column {name} has more than {MAX_CELL:,} characters")
+        missing |= too_long
+    numbers = _fast_numbers(column) if spec["type"] == "number" and _is_text(column.type) else None
+    values = pd.Series(_values(column) if numbers is None else np.where(missing, np.nan, numbers))
+    if values.dtype == object:
+        values = values.where(~missing, None)
     if spec["type"] == "category":
-        return values.map(_category, na_action="ignore").astype(object).where(~missing, None)
+        text = values if values.dtype == object else values.map(_category, na_action="ignore")
+        return text.astype(object).where(~missing, None)
     if spec["type"] == "date":
         read, word = _as_dates(values, spec["format"]), "a date"
     else:
         read, word = _as_numbers(values), "a number"
         checks.reject(np.isinf(read.to_numpy()), f"the column {name} is infinite")
-    for row in np.flatnonzero((read.isna() & ~missing).to_numpy()).tolist():
+    for row in np.flatnonzero(read.isna().to_numpy() & ~missing).tolist():
         checks.reject_row(row, f"the column {name} holds {quote(column[row].as_py(), 40)}, which is not {word}")
     return read
 

@@ -10,14 +10,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from labelwise.errors import InputError
 from labelwise.labels.corrections import Corrections
 from labelwise.methods import find_recipe
-from labelwise.networks.build import build_network, default_network
-from labelwise.networks.network import Standardize
+from labelwise.networks.build import build_network, default_network, is_small
+from labelwise.networks.network import Network, Standardize
 from labelwise.networks.pretrained import DEFAULT_BACKBONE, backbone_features, load_backbone
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 from labelwise.training.data import TrainingData
@@ -125,22 +125,23 @@ class Classifier(ClassifierMixin, BaseEstimator):
         options do not fit the recipe.
         """
         settings = self._settings()
+        self._check_validation(X_val)
         X, y = self._check_training(X, y)
         labels = self._encode_labels(y)
-        inputs = self._to_inputs(X, fitting=True)
+        pretrained = self._choose_network(X)
+        inputs = self._to_inputs(X)
         validation = None
         train_rows = np.flatnonzero(labels >= 0)
         if X_val is not None:
-            held_inputs = self._to_inputs(X_val if isinstance(X_val, Dataset) else np.asarray(X_val))
-            validation = self._training_data(held_inputs, self._known_labels(y_val))
+            validation = self._given_validation(X_val, y_val)
         elif self.validation_fraction > 0:
-            train_rows, held = self._split(train_rows, labels)
+            train_rows, held = self._split(train_rows, labels, settings.seed)
             validation = self._training_data(_rows(inputs, held), labels[held])
 
         self.train_rows_ = train_rows
         data = self._training_data(_rows(inputs, train_rows), labels[train_rows])
         with seeded(derive_seed(settings.seed, "weights")):
-            self.recipe_ = self._make_recipe(data.inputs)
+            self.recipe_ = self._make_recipe(data.inputs, pretrained)
         result = train(
             self.recipe_,
             data,
@@ -160,7 +161,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Return logits (n, classes) float32."""
         check_is_fitted(self, "recipe_")
         inputs = self._to_inputs(self._check_new(X))
-        return predict_logits(self.recipe_, self._training_data(inputs, np.full(_length(inputs), -1))).numpy()
+        return predict_logits(self.recipe_, self._training_data(inputs, np.full(len(inputs), -1))).numpy()  # type: ignore[arg-type]
 
     def predict_proba(self, X: Inputs) -> np.ndarray:
         """Return class probabilities (n, classes) float64 whose rows sum to 1, columns in the order of ``classes_``."""
@@ -170,7 +171,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Inputs) -> np.ndarray:
         """Return the most probable class of each row, (n,)."""
-        return self.classes_[self.predict_logits(X).argmax(axis=1)]
+        best = self.predict_logits(X).argmax(axis=1)
+        return self.classes_[best]
 
     def use_best_epoch(self) -> Self:
         """Return to the state of the epoch with the best validation accuracy; raises InputError without validation."""
@@ -220,12 +222,21 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 model.n_features_in_ = model.given_shape_[0]
             model.recipe_ = model._make_recipe(None)
             model.recipe_.load_state_dict(tensors)
-        except (KeyError, TypeError, RuntimeError) as error:
+        except InputError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{name}: the manifest does not describe this model ({error}); copy it again or train anew"
             ) from error
         model.recipe_.eval()
-        model.backbone_ = model._load_backbone() if model.backbone_name_ else None
+        model.best_state_, model.backbone_ = None, None
+        if model.backbone_name_ is not None:
+            model.backbone_ = model._load_backbone(model.backbone_name_)
+            if model.backbone_ is None:
+                raise InputError(
+                    f"{name}: the weights of its backbone {model.backbone_name_} are not at hand; "
+                    "put them into the local cache, or load with download allowed"
+                )
         return model
 
     def _settings(self) -> Settings:
@@ -233,6 +244,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         seed = self.random_state
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
+        elif isinstance(seed, np.random.RandomState):
+            seed = int(seed.randint(2**31))
         return Settings(seed=int(seed), **{name: getattr(self, name) for name in shared})
 
     def _checkpointing(self) -> Checkpointing | None:
@@ -240,16 +253,33 @@ class Classifier(ClassifierMixin, BaseEstimator):
             return None
         return Checkpointing(Path(self.checkpoint_folder), self.checkpoint_seconds, self.resume)
 
+    def _check_validation(self, X_val: Inputs | None) -> None:
+        if not 0 <= self.validation_fraction < 1:
+            raise InputError(f"validation_fraction is {self.validation_fraction}; give a number from 0 to below 1")
+        if self.early_stopping is not None and X_val is None and self.validation_fraction == 0:
+            raise InputError("early_stopping needs examples to measure on; set validation_fraction or give X_val")
+
+    def _given_validation(self, X_val: Inputs, y_val: Any) -> TrainingData:
+        X_val = self._check_new(X_val)
+        if y_val is None and isinstance(X_val, Dataset):
+            y_val = _dataset_labels(X_val)
+        if y_val is None:
+            raise InputError("X_val came without y_val; give one label a row")
+        labels = self._known_labels(column_or_1d(y_val))
+        _check_lengths("X_val", X_val, labels)
+        return self._training_data(self._to_inputs(X_val), labels)
+
     def _check_training(self, X: Inputs, y: Any) -> tuple[Inputs, np.ndarray]:
-        if isinstance(X, Dataset):
-            return X, _dataset_labels(X) if y is None else np.asarray(y)
-        if y is None:
+        if y is None and not isinstance(X, Dataset):
             raise InputError("Classifier requires y to be passed, but the target y is None: give one label a row")
-        if np.ndim(X) > 2:
+        if isinstance(X, Dataset):
+            y = _dataset_labels(X) if y is None else column_or_1d(y)
+            _check_lengths("X", X, y)
+            return X, y
+        if _num_axes(X) > 2:
             X = _check_pictures(X)
             y = column_or_1d(y, warn=True)
-            if len(X) != len(y):
-                raise InputError(f"X has {len(X)} pictures but y has {len(y)} labels; give one label a picture")
+            _check_lengths("X", X, y)
             return X, y
         return validate_data(self, X, y, dtype=[np.float32, np.float64])
 
@@ -284,41 +314,51 @@ class Classifier(ClassifierMixin, BaseEstimator):
         positions = np.clip(np.searchsorted(self.classes_, y), 0, len(self.classes_) - 1)
         return np.where(self.classes_[positions] == y, positions, -1).astype(np.int64)
 
-    def _to_inputs(self, X: Inputs, *, fitting: bool = False) -> Tensor | Dataset:
-        if fitting:
-            self._choose_network(X)
+    def _to_inputs(self, X: Inputs) -> Tensor | Dataset:
         if isinstance(X, Dataset):
             return X
         if self.backbone_ is not None:
             return torch.from_numpy(backbone_features(self.backbone_, np.asarray(X)))
-        return _as_tensor(np.asarray(X))
+        inputs = _as_tensor(np.asarray(X))
+        return inputs if self.standardize else inputs.float()
 
-    def _choose_network(self, X: Inputs) -> None:
+    def _choose_network(self, X: Inputs) -> nn.Module | None:
+        """Settle on a network; return the pretrained backbone where one is to be trained on."""
         sample = torch.as_tensor(X[0][0]) if isinstance(X, Dataset) else _as_tensor(np.asarray(X[:1]))[0]
         self.given_shape_ = tuple(sample.shape) if isinstance(X, Dataset) else tuple(np.shape(X)[1:])
         self.input_shape_ = tuple(sample.shape)
+        if len(self.given_shape_) == 1:
+            self.n_features_in_ = self.given_shape_[0]
         self.network_ = default_network(self.input_shape_) if self.network == "auto" else self.network
         self.backbone_name_, self.backbone_ = None, None
-        pictures = len(self.input_shape_) == 3 and not isinstance(X, Dataset)
-        if not pictures or self.fine_tune or self.network in ("mlp", "cnn", "linear") or "mlp-" in self.network:
-            return
-        self.backbone_name_ = DEFAULT_BACKBONE if self.network == "auto" else self.network
-        self.backbone_ = self._load_backbone()
-        if self.backbone_ is None:
-            self.backbone_name_ = None
-            return
+        if len(self.input_shape_) != 3 or is_small(self.network):
+            return None
+        # Features of a data set that draws its pictures anew cannot be computed once.
+        if isinstance(X, Dataset) and not self.fine_tune:
+            return None
+        name = DEFAULT_BACKBONE if self.network == "auto" else self.network
+        backbone = self._load_backbone(name)
+        if backbone is None:
+            return None
+        if self.fine_tune:
+            self.network_ = name
+            return backbone
+        self.backbone_name_, self.backbone_ = name, backbone
         self.network_ = "mlp-256"
-        self.input_shape_ = (int(self.backbone_.num_features),)
+        self.input_shape_ = (int(backbone.num_features),)  # type: ignore[arg-type]
+        return None
 
-    def _load_backbone(self) -> Any:
-        return load_backbone(str(self.backbone_name_), self.weights, download=self.download)
+    def _load_backbone(self, name: str) -> nn.Module | None:
+        return load_backbone(name, self.weights, download=self.download)
 
-    def _make_recipe(self, inputs: Tensor | Dataset | None) -> Recipe:
+    def _make_recipe(self, inputs: Tensor | Dataset | None, pretrained: nn.Module | None = None) -> Recipe:
         """Build the recipe; ``inputs`` to measure mean and spread on, None where a state will be loaded."""
         scale = self._standardize(inputs) if self.standardize else None
 
-        def build() -> Any:
-            return build_network(self.network_, self.input_shape_, len(self.classes_), standardize=scale)
+        def build() -> Network:
+            return build_network(
+                self.network_, self.input_shape_, len(self.classes_), standardize=scale, pretrained=pretrained
+            )
 
         try:
             return find_recipe(self.recipe)(build, **(self.recipe_options or {}))
@@ -337,12 +377,16 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def _training_data(self, inputs: Tensor | Dataset, labels: np.ndarray) -> TrainingData:
         return TrainingData(inputs, torch.from_numpy(labels), len(self.classes_), self.workers)
 
-    def _split(self, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _split(self, rows: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         count = max(1, round(self.validation_fraction * len(rows)))
+        if count >= len(rows):
+            raise InputError(
+                f"validation_fraction {self.validation_fraction} of {len(rows)} labelled rows leaves none to train on; "
+                "give a smaller fraction or more rows"
+            )
         counts = np.bincount(labels[rows])
         stratify = labels[rows] if counts[counts > 0].min() > 1 and count >= len(self.classes_) else None
-        seed = 0 if self.random_state is None else int(self.random_state)
-        kept, held = train_test_split(rows, test_size=count, random_state=seed, stratify=stratify)
+        kept, held = train_test_split(rows, test_size=count, random_state=seed % 2**32, stratify=stratify)
         return np.sort(kept), np.sort(held)
 
     def _corrections_of_all_rows(self, count: int) -> Corrections | None:
@@ -385,16 +429,31 @@ def _rows(inputs: Tensor | Dataset, rows: np.ndarray) -> Tensor | Dataset:
     return torch.utils.data.Subset(inputs, rows.tolist())
 
 
-def _length(inputs: Any) -> int:
-    return len(inputs)
+def _num_axes(X: Any) -> int:
+    """Number of axes; 2 for what is no array yet, so that scikit-learn checks it as a table."""
+    axes = getattr(X, "ndim", None)
+    if axes is not None:
+        return int(axes)
+    try:
+        return np.asarray(X).ndim
+    except ValueError:
+        return 2
+
+
+def _check_lengths(name: str, X: Any, y: Any) -> None:
+    if len(X) != len(y):
+        raise InputError(f"{name} has {len(X)} examples but there are {len(y)} labels; give one label an example")
 
 
 def _dataset_labels(dataset: Any) -> np.ndarray:
     """Labels of a data set: its ``targets`` where it has them, else read item by item."""
     if hasattr(dataset, "targets"):
         return np.asarray(dataset.targets)
-    return np.asarray([int(dataset[row][1]) for row in range(len(dataset))])
+    labels = [dataset[row][1] for row in range(len(dataset))]
+    return np.asarray([label.item() if isinstance(label, Tensor) else label for label in labels])
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
     return str(value) if isinstance(value, Path) else value

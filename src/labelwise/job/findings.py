@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from labelwise import __version__
-from labelwise.certainty.calibration import reliability_bins
+from labelwise.certainty.calibration import reliability_bins, softmax
 from labelwise.data.examples import DuplicateGroup, Examples
 from labelwise.job.learning import Task, Trained, Trainer
 from labelwise.job.options import Options
 from labelwise.job.outputs import why
-from labelwise.job.steps import AuditStep, LearnStep, Parts, softmax
+from labelwise.job.steps import AuditStep, LearnStep, Parts
 from labelwise.job.trust import TrustStep
 from labelwise.report.findings import (
     AuditFindings,
@@ -98,7 +98,7 @@ def _audit(options: Options, examples: Examples, step: AuditStep, metrics: dict[
         suspect_count=int(found.is_issue.sum()),
         labels_audited=len(step.rows),
         class_names=tuple(examples.classes),
-        filter_name=found.filter_by,
+        filter_name=step.filter_by,
         noise_matrix=found.noise_rate.matrix,
         suspects=tuple(_card(examples, step, int(place)) for place in found.ranked[: options.gallery]),
         noise_rate_true=metrics.get("noise_rate_true"),
@@ -141,9 +141,7 @@ def _cell(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _learn(
-    task: Task, parts: Parts, step: LearnStep, metrics: dict[str, Any], trainer: Trainer
-) -> LearnFindings:
+def _learn(task: Task, parts: Parts, step: LearnStep, metrics: dict[str, Any], trainer: Trainer) -> LearnFindings:
     measured_on: MeasuredOn = "given (noisy) labels" if task.truth is None else "true labels"
     suffix = "_on_noisy_labels" if task.truth is None else ""
     return LearnFindings(
@@ -205,7 +203,7 @@ def _trust(task: Task, parts: Parts, step: TrustStep) -> TrustFindings:
 
 def _bins(probs: np.ndarray, labels: np.ndarray) -> ReliabilityBins:
     bins = reliability_bins(probs, labels)
-    return ReliabilityBins(*(tuple(getattr(bins, name).tolist()) for name in ("confidence", "accuracy", "count")))
+    return ReliabilityBins(*(tuple(getattr(bins, name).tolist()) for name in ("confidence", "accuracy", "counts")))
 
 
 def _sets(name: str, sets: np.ndarray, task: Task, parts: Parts, *, used: bool) -> PredictionSets:

@@ -1,6 +1,5 @@
 """Trainings of the job: each one is a finished piece of work, read again where it was done before."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,17 +105,27 @@ class Trainer:
             values = {"history": model.history_, "best_epoch": best_epoch, "model": manifest}
             return arrays | {"logits": last, "best_logits": best}, values
 
-        self.progress.start(name, self.epochs)
-        arrays, values = self.workspace.piece(name.replace(" ", "-"), make)
+        piece = name.replace(" ", "-")
+        fresh = not self.workspace.has(piece)
+        if fresh:
+            self.progress.start(name, self.epochs)
+        arrays, values = self.workspace.piece(piece, make)
         tensors = {
             key.removeprefix("model/"): torch.from_numpy(array)
             for key, array in arrays.items()
             if key.startswith("model/")
         }
-        self.progress.finish(_summary(values["history"][-1]))
+        if fresh:
+            self.progress.finish(_summary(values["history"][-1]))
         model = Classifier.from_state(tensors, values["model"])
         return Trained(
-            name, recipe_options, values["history"], arrays["logits"], arrays["best_logits"], values["best_epoch"], model
+            name,
+            recipe_options,
+            values["history"],
+            arrays["logits"],
+            arrays["best_logits"],
+            values["best_epoch"],
+            model,
         )
 
     def _classifier(self, recipe: str, recipe_options: dict[str, Any], name: str) -> Classifier:
@@ -199,8 +208,9 @@ def _name(recipe: str, options: dict[str, Any]) -> str:
 
 
 def _summary(row: Row) -> str:
-    words: Sequence[tuple[str, str]] = (("loss", "loss"), ("validation_accuracy", "given validation labels"))
-    return ", ".join(f"{text} {row[key]:.3f}" for key, text in words if key in row)
+    if "validation_accuracy" in row:
+        return f"agrees with {row['validation_accuracy']:.1%} of the given validation labels"
+    return f"loss {row['loss']:.3f}" if "loss" in row else ""
 
 
 def _share(hits: np.ndarray) -> float:

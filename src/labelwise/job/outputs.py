@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from labelwise import __version__
-from labelwise.certainty.calibration import expected_calibration_error
+from labelwise.certainty.calibration import softmax
 from labelwise.data.examples import DuplicateGroup, Examples
 from labelwise.data.files import atomic_write, write_csv
 from labelwise.job.learning import Task
 from labelwise.job.options import Options
-from labelwise.job.steps import AuditStep, LearnStep, Parts, softmax
+from labelwise.job.steps import AuditStep, LearnStep, Parts
 from labelwise.job.trust import TrustStep
 
 
@@ -45,7 +45,13 @@ def write_audit(folder: Path, examples: Examples, step: AuditStep) -> None:
         folder / "labels.csv",
         ["index", "given", "corrected", "changed", "by"],
         (
-            [int(index), _name(examples, given), _name(examples, new), int(given != new), "audit" if given != new else ""]
+            [
+                int(index),
+                _name(examples, given),
+                _name(examples, new),
+                int(given != new),
+                "audit" if given != new else "",
+            ]
             for index, given, new in zip(examples.index, examples.given, corrected, strict=True)
         ),
     )
@@ -119,7 +125,11 @@ def metrics(
         "seed": options.seed,
         "version": __version__,
     }
-    for part in (_audit_metrics(examples, audited), _learn_metrics(task, parts, learnt), _trust_metrics(task, parts, trusted)):
+    for part in (
+        _audit_metrics(examples, audited),
+        _learn_metrics(task, parts, learnt),
+        _trust_metrics(task, parts, trusted),
+    ):
         values |= part
     return values
 
@@ -188,8 +198,8 @@ def _trust_metrics(task: Task, parts: Parts, step: TrustStep | None) -> dict[str
     return values | {
         "coverage": step.coverage_true,
         "coverage_uncorrected": share(step.plain_sets[known, task.truth[known]]),
-        "ece_before": expected_calibration_error(softmax(step.logits[known]), task.truth[known]),
-        "ece_after": expected_calibration_error(step.probs[known], task.truth[known]),
+        "ece_before": step.ece_before,
+        "ece_after": step.ece_after,
     }
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from labelwise.data.examples import Examples, duplicates
-from labelwise.data.files import write_csv
 from labelwise.data.open import open_data
 from labelwise.errors import InputError
 from labelwise.job import outputs
@@ -62,7 +61,7 @@ def run(options: Options, *, progress: Progress | None = None, resume: bool = Fa
         outputs.write_audit(folder, examples, audited)
     if learnt is not None:
         outputs.write_predictions(folder, examples, parts, learnt, trusted)
-        Model(inputs, learnt.robust.model, examples.classes, examples.schema, trusted).save(folder / "model")
+        _model(inputs, examples, learnt, trusted, options).save(folder / "model")
     metrics = outputs.metrics(options, examples, task, parts, groups, audited, learnt, trusted)
     metrics |= {"seconds": round(time.monotonic() - began, 1), "started": started.isoformat(timespec="seconds")}
     outputs.write_metrics(folder, metrics)
@@ -94,9 +93,7 @@ def _check(options: Options, progress: Progress) -> Examples:
         examples.notes.append(f"Only {options.limit:,} rows were used, drawn at random (--limit).")
     if examples.num_classes < 2:
         raise InputError("the labels hold fewer than two classes, so there is nothing to tell apart; check the labels")
-    progress.finish(
-        f"{len(examples):,} rows, {examples.num_classes} classes, {len(examples.rejected):,} rejected"
-    )
+    progress.finish(f"{len(examples):,} rows, {examples.num_classes} classes, {len(examples.rejected):,} rejected")
     return examples
 
 
@@ -118,3 +115,10 @@ def _audit(trainer: Trainer, parts: Parts, options: Options, task: Task) -> Audi
     pixels = task.inputs.ndim == 4 and min(task.inputs.shape[1:3]) > 16
     folds = options.folds or (3 if pixels else 5)
     return run_audit(trainer, parts, folds, options.filter_by)
+
+
+def _model(inputs: Inputs, examples: Examples, learnt: LearnStep, trusted: TrustStep | None, options: Options) -> Model:
+    model = Model(inputs, learnt.robust.model, examples.classes, examples.schema, alpha=options.alpha)
+    if trusted is not None:
+        model.temperature, model.conformal = trusted.temperature, trusted.conformal
+    return model

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from labelwise.audit.audit import Audit, audit
+from labelwise.audit.filters import DEFAULT_FILTER
+from labelwise.certainty.calibration import softmax
 from labelwise.data.examples import Examples
 from labelwise.errors import InputError
 from labelwise.job.learning import Trained, Trainer, choose
@@ -72,6 +74,7 @@ class AuditStep:
     audit: Audit
     pred_probs: np.ndarray
     model_name: str
+    filter_by: str
 
 
 def run_audit(trainer: Trainer, parts: Parts, folds: int, filter_by: str | None) -> AuditStep:
@@ -88,8 +91,8 @@ def run_audit(trainer: Trainer, parts: Parts, folds: int, filter_by: str | None)
         )
         logits[held] = trained.logits
     pred_probs = softmax(logits)
-    found = audit(labels, pred_probs) if filter_by is None else audit(labels, pred_probs, filter_by=filter_by)
-    return AuditStep(rows, found, pred_probs, chosen.name)
+    filter_by = filter_by or DEFAULT_FILTER
+    return AuditStep(rows, audit(labels, pred_probs, filter_by=filter_by), pred_probs, chosen.name, filter_by)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,17 +101,10 @@ class LearnStep:
 
     baseline: Trained
     robust: Trained
-    tried: tuple[Trained, ...]
 
 
 def run_learn(trainer: Trainer, parts: Parts) -> LearnStep:
     """Train the baseline and the robust recipe for the same number of epochs on the same rows."""
     baseline = trainer.train("cross-entropy", "cross-entropy", {}, parts.train, parts.validation)
     robust = choose(trainer, parts.train, parts.validation)
-    return LearnStep(baseline, robust, (robust,))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of probabilities in float64, (n, classes)."""
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
+    return LearnStep(baseline, robust)

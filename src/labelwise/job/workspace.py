@@ -41,10 +41,14 @@ class Workspace:
         with atomic_write(mark) as stream:
             stream.write(wanted)
 
+    def has(self, name: str) -> bool:
+        """Whether a piece is finished."""
+        return (self.folder / name / "manifest.json").exists()
+
     def piece(self, name: str, make: Callable[[], Piece]) -> Piece:
         """Return a piece of work: read where it is finished, else made and kept."""
         folder = self.folder / name
-        if (folder / "manifest.json").exists():
+        if self.has(name):
             return self._read(folder)
         arrays, values = make()
         self._write(folder, arrays, values)

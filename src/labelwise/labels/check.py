@@ -67,6 +67,13 @@ def check_pred_probs(
     return probs
 
 
+def check_labels_and_pred_probs(labels: ArrayLike, pred_probs: ArrayLike) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Both of them checked, and against each other: one row of probabilities a label, one column a class."""
+    given = check_labels(labels)
+    probs = check_pred_probs(pred_probs, num_rows=len(given))
+    return check_labels(given, num_classes=probs.shape[1]), probs
+
+
 def _float_type(dtype: np.dtype[Any]) -> type[np.float32] | type[np.float64]:
     return np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64
 

@@ -11,7 +11,7 @@ def gather_rows(index: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     Alone, or outside a process group, what comes in goes out. Processes may bring different numbers of rows.
     Cost: one exchange of the rows of a global batch.
     """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+    if _alone():
         return index, rows
     world = dist.get_world_size()
     count = torch.tensor([len(index)], device=index.device)
@@ -27,3 +27,16 @@ def gather_rows(index: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
 
     return gather(index), gather(rows)
+
+
+def everywhere(holds: bool, device: torch.device | str = "cpu") -> bool:
+    """Return whether ``holds`` is true in every process: whoever takes a step must take it with all the others."""
+    if _alone():
+        return holds
+    agreed = torch.tensor(int(holds), device=device)
+    dist.all_reduce(agreed, op=dist.ReduceOp.MIN)
+    return bool(agreed)
+
+
+def _alone() -> bool:
+    return not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1

@@ -1,5 +1,6 @@
 """Networks by name: ``mlp``, ``cnn``, or any timm model."""
 
+import copy
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -8,7 +9,12 @@ from labelwise.errors import InputError
 from labelwise.networks.network import Network, Standardize
 from labelwise.networks.small import cnn_features, mlp_features
 
-SMALL_NETWORKS = ("mlp", "cnn")
+SMALL_NETWORKS = ("mlp", "cnn", "linear")
+
+
+def is_small(name: str) -> bool:
+    """Whether a name means one of our own networks, not a timm model."""
+    return name in SMALL_NETWORKS or name.startswith("mlp-")
 
 
 def default_network(input_shape: Sequence[int]) -> str:
@@ -23,13 +29,19 @@ def build_network(
     *,
     standardize: Standardize | None = None,
     head_bias: bool = True,
+    pretrained: nn.Module | None = None,
 ) -> Network:
     """Build a freshly initialised network for inputs of one shape.
 
     ``name`` is ``mlp``, ``cnn`` (pictures only), ``linear``, ``mlp-64-64`` for other widths, or a timm model name.
-    ``input_shape`` has no batch axis: (features,) or (channels, H, W). Raises InputError for a name that fits neither.
+    ``input_shape`` has no batch axis: (features,) or (channels, H, W). ``pretrained`` is a timm backbone of that name
+    to start from, itself left as it is. Raises InputError for a name that fits neither.
     """
-    extractor, num_features = _extractor(name, tuple(input_shape))
+    if pretrained is None:
+        extractor, num_features = _extractor(name, tuple(input_shape))
+    else:
+        extractor = PictureBackbone(copy.deepcopy(pretrained), num_channels=3)
+        num_features = int(pretrained.num_features)  # type: ignore[arg-type]
     if standardize is not None:
         extractor = nn.Sequential(standardize, extractor)
     return Network(extractor, num_features, num_classes, head_bias=head_bias)
@@ -71,19 +83,27 @@ def _timm_features(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
             f"network {name!r} is neither 'mlp', 'cnn', 'linear' nor a timm model"
             + (f"; timm has {close}" if close else "")
         )
-    backbone = timm.create_model(name, pretrained=False, num_classes=0, in_chans=shape[0])
-    return AtLeast32(backbone), int(backbone.num_features)  # type: ignore[arg-type]
+    # Grey pictures are shown in all three colours, so that a pretrained start and a fresh one are built alike.
+    num_channels = 3 if shape[0] == 1 else shape[0]
+    backbone = timm.create_model(name, pretrained=False, num_classes=0, in_chans=num_channels)
+    return PictureBackbone(backbone, num_channels), int(backbone.num_features)  # type: ignore[arg-type]
 
 
-class AtLeast32(nn.Module):
-    """Enlarge pictures under 32 pixels, which most backbones would shrink to nothing."""
+class PictureBackbone(nn.Module):
+    """Give a backbone pictures it can take: as many channels as it has, and 32 pixels or more.
 
-    def __init__(self, backbone: nn.Module) -> None:
+    Smaller ones would shrink to nothing in most backbones.
+    """
+
+    def __init__(self, backbone: nn.Module, num_channels: int) -> None:
         super().__init__()
         self.backbone = backbone
+        self.num_channels = num_channels
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return features (B, num_features) of pictures (B, channels, H, W)."""
+        """Return features (B, num_features) of pictures (B, channels, H, W), channels 1 or the backbone's own."""
+        if pictures.shape[1] == 1:
+            pictures = pictures.expand(-1, self.num_channels, -1, -1)
         side = min(pictures.shape[-2:])
         if side < 32:
             pictures = nn.functional.interpolate(pictures, scale_factor=32 / side, mode="bilinear")

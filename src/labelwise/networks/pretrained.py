@@ -94,9 +94,9 @@ def backbone_features(
     device: str | torch.device = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Features (n, num_features) float32 of uint8 pictures (n, H, W[, C]), resized to ``side`` pixels.
+    """Features (n, num_features) float32 of pictures (n, H, W[, C]), resized to ``side`` pixels.
 
-    Cost: one forward pass a picture; ``progress`` hears how many are done.
+    Whole numbers are bytes, 0 to 255; floating point means 0 to 1. Cost: one forward pass a picture; ``progress`` hears how many are done.
     """
     config = getattr(backbone, "pretrained_cfg", {}) or {}
     mean = torch.tensor(config.get("mean", (0.5, 0.5, 0.5))).view(1, -1, 1, 1)
@@ -106,7 +106,8 @@ def backbone_features(
     for start in range(0, len(pictures), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(pictures[start : start + batch_size]))  # (B, H, W[, C])
         batch = batch.unsqueeze(-1) if batch.ndim == 3 else batch
-        batch = batch.movedim(-1, 1).float() / 255  # (B, C, H, W)
+        scale = 1.0 if batch.is_floating_point() else 255.0
+        batch = batch.movedim(-1, 1).float() / scale  # (B, C, H, W)
         batch = batch.expand(-1, 3, -1, -1) if batch.shape[1] == 1 else batch[:, :3]
         batch = nn.functional.interpolate(batch, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
         blocks.append(backbone(((batch - mean) / std).to(device)).float().cpu().numpy())

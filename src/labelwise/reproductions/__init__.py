@@ -28,10 +28,15 @@ REPRODUCTIONS = MappingProxyType(
 )
 
 
+def slugs() -> tuple[str, ...]:
+    """The slugs of all reproductions."""
+    return tuple(REPRODUCTIONS)
+
+
 def reproduction(slug: str) -> ModuleType:
     """The module of a reproduction. Raises InputError for an unknown slug."""
     if slug not in REPRODUCTIONS:
-        raise InputError(f"there is no reproduction {slug!r}: choose one of {', '.join(REPRODUCTIONS)}.")
+        raise InputError(f"there is no reproduction {slug!r}: choose one of {', '.join(slugs())}.")
     return import_module(f"labelwise.reproductions.{REPRODUCTIONS[slug]}")
 
 

@@ -1,15 +1,20 @@
 """The training loop: runs any recipe on any device, and goes on after a kill as if nothing had happened."""
 
+import copy
+import hashlib
 import math
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.multiprocessing import ProcessRaisedException
 
 from labelwise.errors import InputError
 from labelwise.numerics.schedules import learning_rate_factor
@@ -28,6 +33,8 @@ from labelwise.training.settings import Settings
 
 Row = dict[str, float]
 Watch = Callable[[Recipe, int], Row]
+
+REFUSAL = "refusal.txt"
 
 
 @dataclass(frozen=True)
@@ -64,16 +71,17 @@ def train(
     the caller's to the row; ``on_epoch`` hears each finished row. With several devices the work is spread over
     processes by Lightning Fabric and ``watch`` and ``on_epoch`` must be importable functions.
     A run resumed from a checkpoint ends with the same bytes as one that was never stopped (same machine and versions).
-    Raises InputError where there is nothing to learn from or the loss stops being finite.
+    Raises InputError where there is nothing to learn from, a label is no class, or the loss stops being finite.
     """
-    if len(data) == 0:
-        raise InputError("there are no labelled training examples; give at least one")
+    _check(data)
     arguments = (recipe, data, settings, validation, watch, checkpointing, on_epoch)
     if settings.devices == 1:
         return _train(_fabric(settings), *arguments)
-    result, state = _fabric(settings).launch(_train_and_return_state, *arguments)
     recipe.begin(data, validation, settings.epochs)
-    recipe.load_state_dict(state)
+    with tempfile.TemporaryDirectory() as folder:
+        _launch(_fabric(settings), arguments, Path(folder))
+        result = _restore(recipe, {}, Path(folder), {})
+    recipe.eval()
     return result
 
 
@@ -100,6 +108,20 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(dim=1) == labels)[known].double().mean())
 
 
+def _check(data: TrainingData) -> None:
+    if len(data) == 0:
+        raise InputError("there are no labelled training examples; give at least one")
+    if len(data.inputs) != len(data):  # type: ignore[arg-type]
+        raise InputError(f"there are {len(data.inputs)} inputs but {len(data)} labels; give one label an input")  # type: ignore[arg-type]
+    wrong = torch.nonzero((data.labels < 0) | (data.labels >= data.num_classes))
+    if len(wrong):
+        row = int(wrong[0])
+        raise InputError(
+            f"training example {row} has label {int(data.labels[row])}, but classes are 0 to {data.num_classes - 1}; "
+            "correct it, or leave unlabelled examples out of training"
+        )
+
+
 def _fabric(settings: Settings) -> Fabric:
     strategy = "auto" if settings.devices == 1 else "ddp_spawn"
     return Fabric(
@@ -110,9 +132,26 @@ def _fabric(settings: Settings) -> Fabric:
     )
 
 
-def _train_and_return_state(fabric: Fabric, *arguments: Any) -> tuple[TrainResult, dict[str, Tensor]]:
-    result = _train(fabric, *arguments)
-    return result, {name: value.cpu() for name, value in arguments[0].state_dict().items()}
+def _launch(fabric: Fabric, arguments: tuple[Any, ...], folder: Path) -> None:
+    """Train in several processes, which leave what they made in ``folder``: a queue would block on large results."""
+    try:
+        fabric.launch(partial(_train_in_process, arguments=arguments, folder=folder))
+    except ProcessRaisedException:
+        if (folder / REFUSAL).exists():
+            raise InputError((folder / REFUSAL).read_text(encoding="utf-8")) from None
+        raise
+
+
+def _train_in_process(fabric: Fabric, arguments: tuple[Any, ...], folder: Path) -> None:
+    # What comes to a process lies in memory shared with the others; each must step on weights of its own.
+    recipe = copy.deepcopy(arguments[0])
+    try:
+        result = _train(fabric, recipe, *arguments[1:])
+    except InputError as error:
+        (folder / REFUSAL).write_text(str(error), encoding="utf-8")
+        raise
+    if fabric.is_global_zero:
+        _save(recipe, {}, result, folder, {})
 
 
 def _train(
@@ -126,13 +165,14 @@ def _train(
     on_epoch: Callable[[Row], None] | None,
 ) -> TrainResult:
     recipe.begin(data, validation, settings.epochs)
-    optimizers = {name: _optimizer(getattr(recipe, name), settings) for name in recipe.networks()}
+    recipe.to(fabric.device)
+    plain = {name: getattr(recipe, name) for name in recipe.networks()}
+    optimizers = {name: _optimizer(network, settings) for name, network in plain.items()}
+    identity = _identity(recipe, data, settings)
     result = TrainResult()
     if checkpointing is not None and checkpointing.resume:
-        result = _restore(recipe, optimizers, checkpointing.folder, settings)
+        result = _restore(recipe, optimizers, checkpointing.folder, identity)
 
-    plain = {name: getattr(recipe, name) for name in optimizers}
-    recipe.to(fabric.device)
     for name, network in plain.items():
         module, optimizer = fabric.setup(network, optimizers[name])
         setattr(recipe, name, module)
@@ -143,7 +183,7 @@ def _train(
     for epoch in range(len(result.history), settings.epochs):
         if _out_of_patience(result, settings):
             break
-        with seeded(derive_seed(settings.seed, "epoch", epoch)):
+        with seeded(_epoch_seed(fabric, settings, epoch)):
             row = _run_epoch(fabric, recipe, optimizers, data, settings, epoch)
         row |= _measure(recipe, validation, watch, epoch)
         result.history.append(row)
@@ -152,7 +192,7 @@ def _train(
         last = epoch + 1 == settings.epochs
         if checkpointing is not None and (last or time.monotonic() - saved_at >= checkpointing.every_seconds):
             if fabric.is_global_zero:
-                _save(recipe, optimizers, result, checkpointing.folder, settings)
+                _save(recipe, optimizers, result, checkpointing.folder, identity)
             saved_at = time.monotonic()
         if on_epoch is not None and fabric.is_global_zero:
             on_epoch(row)
@@ -162,6 +202,12 @@ def _train(
     recipe.to("cpu")
     recipe.eval()
     return result
+
+
+def _epoch_seed(fabric: Fabric, settings: Settings, epoch: int) -> int:
+    """Processes see different examples, so their layers draw different masks."""
+    rank = [fabric.global_rank] if fabric.global_rank else []
+    return derive_seed(settings.seed, "epoch", epoch, *rank)
 
 
 def _run_epoch(
@@ -189,12 +235,13 @@ def _run_epoch(
             optimise = _Optimise(fabric, recipe, optimizers, settings, len(batch["index"]) / len(index))
             moved = batch if fabric.device.type == "cpu" else fabric.to_device(batch)
             for name, term in recipe.step(moved, optimise).items():
-                totals[name] = totals.get(name, torch.zeros((), dtype=torch.float64)) + term.double().cpu()
+                total = totals.get(name, torch.zeros((), dtype=torch.float64))
+                totals[name] = total + optimise.weight * term.double().cpu()
                 counts[name] = counts.get(name, 0) + 1
     recipe.end_epoch(epoch)
 
     row: Row = {"epoch": epoch, "learning_rate": rate}
-    row |= {name: float(total) / counts[name] for name, total in totals.items()}
+    row |= {name: float(fabric.all_reduce(total)) / counts[name] for name, total in totals.items()}
     if not all(math.isfinite(value) for value in row.values()):
         raise InputError(
             f"training diverged in epoch {epoch + 1}: the loss is no longer a finite number; "
@@ -275,7 +322,7 @@ def _save(
     optimizers: dict[str, torch.optim.Optimizer],
     result: TrainResult,
     folder: Path,
-    settings: Settings,
+    identity: dict[str, Any],
 ) -> None:
     tensors = {f"recipe/{name}": value for name, value in recipe.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in (result.best_state or {}).items()}
@@ -287,19 +334,19 @@ def _save(
         "history": result.history,
         "best_epoch": result.best_epoch,
         "optimizers": rests,
-        "settings": _identity(settings),
+        "settings": identity,
     }
     save_checkpoint(folder, tensors, manifest)
 
 
 def _restore(
-    recipe: Recipe, optimizers: dict[str, torch.optim.Optimizer], folder: Path, settings: Settings
+    recipe: Recipe, optimizers: dict[str, torch.optim.Optimizer], folder: Path, identity: dict[str, Any]
 ) -> TrainResult:
     if not (folder / "manifest.json").exists():
         return TrainResult()
-    if read_manifest(folder).get("settings") != _identity(settings):
+    if read_manifest(folder).get("settings") != identity:
         raise InputError(
-            f"{folder}: this checkpoint was made with other settings; resume with the same ones, "
+            f"{folder}: this checkpoint was made with other settings or data; resume with the same ones, "
             "or start afresh in another folder"
         )
     tensors, manifest = load_checkpoint(folder)
@@ -315,7 +362,9 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _identity(settings: Settings) -> dict[str, Any]:
-    """What a checkpoint must share with the run that goes on from it."""
-    kept = ("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "seed", "precision")
-    return {name: getattr(settings, name) for name in kept}
+def _identity(recipe: Recipe, data: TrainingData, settings: Settings) -> dict[str, Any]:
+    """What a checkpoint must share with the run that goes on from it; devices and patience may change."""
+    free = ("accelerator", "devices", "early_stopping")
+    shared = {name: value for name, value in asdict(settings).items() if name not in free}
+    digest = hashlib.sha256(data.labels.numpy().tobytes()).hexdigest()
+    return shared | {"recipe": type(recipe).__name__, "labels": digest}

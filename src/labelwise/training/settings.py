@@ -1,6 +1,8 @@
 """How long, how fast, and on what to train."""
 
+import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from labelwise.errors import InputError
 
@@ -32,15 +34,25 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "devices"):
-            if int(getattr(self, name)) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; give a whole number of at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate}; give a number above 0")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum is {self.momentum}; give a number from 0 to below 1")
-        if self.weight_decay < 0:
-            raise InputError(f"weight_decay is {self.weight_decay}; give 0 or more")
-        if self.optimizer not in ("sgd", "adamw"):
-            raise InputError(f"optimizer is {self.optimizer!r}; choose 'sgd' or 'adamw'")
-        if self.schedule not in ("constant", "cosine", "steps"):
-            raise InputError(f"schedule is {self.schedule!r}; choose 'constant', 'cosine' or 'steps'")
+            self._require(name, _is_whole(getattr(self, name), 1), "a whole number of at least 1")
+        self._require("warmup_epochs", _is_whole(self.warmup_epochs, 0), "a whole number of at least 0")
+        self._require(
+            "early_stopping",
+            self.early_stopping is None or _is_whole(self.early_stopping, 1),
+            "a whole number of epochs, at least 1, or None",
+        )
+        self._require("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
+        self._require("momentum", 0 <= self.momentum < 1, "a number from 0 to below 1")
+        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
+        self._require("gradient_clip", self.gradient_clip is None or self.gradient_clip > 0, "a number above 0 or None")
+        self._require("nesterov", not (self.nesterov and self.momentum == 0), "False, or a momentum above 0")
+        self._require("optimizer", self.optimizer in ("sgd", "adamw"), "'sgd' or 'adamw'")
+        self._require("schedule", self.schedule in ("constant", "cosine", "steps"), "'constant', 'cosine' or 'steps'")
+
+    def _require(self, name: str, holds: bool, remedy: str) -> None:
+        if not holds:
+            raise InputError(f"{name} is {getattr(self, name)!r}; give {remedy}")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least

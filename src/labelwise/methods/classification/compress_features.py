@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from labelwise.card import Card
 from labelwise.errors import InputError
+from labelwise.memory.gather import everywhere
 from labelwise.training.data import Batch, TrainingData, in_order
 from labelwise.training.recipe import BuildNetwork, Optimise, Recipe
 
@@ -71,8 +72,12 @@ def prefix_logits(features: Tensor, weight: Tensor) -> Tensor:
 
 def select_prefix(accuracy: Tensor, penalty: float = 1e-5) -> int:
     """Number of channels k (1..D) with the best ``accuracy[k - 1] - penalty (k - 1)``; the shortest of equal ones."""
-    steps = torch.arange(len(accuracy), dtype=torch.float64, device=accuracy.device)
-    return int(torch.argmax(accuracy.double() - penalty * steps)) + 1
+    return int(penalised_accuracy(accuracy, penalty).argmax()) + 1
+
+
+def penalised_accuracy(accuracy: Tensor, penalty: float = 1e-5) -> Tensor:
+    """Accuracy of each prefix length (D,) less ``penalty`` for every channel after the first; (D,) float64."""
+    return accuracy.double() - penalty * torch.arange(len(accuracy), dtype=torch.float64, device=accuracy.device)
 
 
 def small_loss_selection(logits: Tensor, labels: Tensor, forget_rate: float) -> Tensor:
@@ -170,20 +175,28 @@ class CompressFeatures(Recipe):
         """Accuracy of the averaged logits on the labelled examples of ``data`` for each prefix length, (D,) float64."""
         networks = [self.plain(name) for name in self.networks()]
         modes = [network.training for network in networks]
+        num_features, num_classes = networks[0].num_features, networks[0].num_classes
         device = self.keep.device
-        correct, total = torch.zeros(networks[0].num_features, dtype=torch.float64, device=device), 0
+        correct, total = torch.zeros(num_features, dtype=torch.float64, device=device), 0
+        # The logits of all prefixes are held at once: at most 64 MB of them.
+        batch_size = max(1, min(batch_size, 2**24 // (num_features * num_classes)))
+        for network in networks:
+            network.eval()
         for batch in data.batches(in_order(len(data), batch_size)):
             labels = batch["labels"].to(device)
             known = labels >= 0
-            by_prefix: Any = 0  # (D, B, classes)
-            for network in networks:
-                features = network.eval().features(batch["inputs"].to(device))  # (B, D)
-                by_prefix = by_prefix + prefix_logits(features, network.head.weight.T)
+            by_prefix = self.prefix_logits(batch["inputs"].to(device))  # (D, B, classes)
             correct += (by_prefix.argmax(dim=2) == labels)[:, known].sum(dim=1)
             total += int(known.sum())
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
         return correct / max(total, 1)
+
+    def prefix_logits(self, inputs: Tensor) -> Tensor:
+        """Return logits averaged over the networks for every prefix length, (D, B, classes)."""
+        networks = [self.plain(name) for name in self.networks()]
+        by_network = [prefix_logits(network.features(inputs), network.head.weight.T) for network in networks]
+        return torch.stack(by_network).mean(dim=0) if len(by_network) > 1 else by_network[0]
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Return logits averaged over the networks, with the chosen prefix, (B, classes)."""
@@ -281,16 +294,17 @@ class CoTeaching(CompressFeatures):
     def exchange(self, batch: Batch, optimise: Optimise, forget_rate: float) -> dict[str, Tensor]:
         """Let each network select from its own half of the batch, then train it on the other's selection.
 
-        Both select before either steps. A half too small to keep an example takes no step.
+        Both select before either steps. Halves are equal: the last example of an odd batch sits out, and of a half
+        too small to keep an example (in any process) nobody learns.
         """
         half = len(batch["index"]) // 2
-        own = {"network": slice(None, half), "peer": slice(half, None)}
+        own = {"network": slice(0, half), "peer": slice(half, 2 * half)}
         kept = {name: self._select(name, batch, rows, forget_rate) for name, rows in own.items()}
         losses = {}
         for name, other in (("network", "peer"), ("peer", "network")):
             inputs, labels = batch["inputs"][own[other]][kept[other]], batch["labels"][own[other]][kept[other]]
-            loss = self._train_on(name, inputs, labels, optimise) if len(labels) else batch["inputs"].new_zeros(())
-            losses[f"loss_{name}"] = loss
+            some = everywhere(len(labels) > 0, labels.device)
+            losses[f"loss_{name}"] = self._train_on(name, inputs, labels, optimise) if some else torch.zeros(())
         return losses
 
     @torch.no_grad()

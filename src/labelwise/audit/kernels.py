@@ -1,0 +1,238 @@
+"""Compiled loops of the streaming audit. They hold no lock, so threads run them side by side.
+
+Probabilities that are not negative keep their order when their bits are read as integers; integer maxima need no care
+for NaN, which lets the compiler use vector instructions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+# Classes k with the same k % LANES share one running maximum, so that the loop over classes is one of vectors.
+LANES = 64
+# Largest probabilities kept of each row.
+KEPT = 3
+
+
+@njit(nogil=True, cache=True)
+def scan(
+    probs: NDArray[Any],
+    bits: NDArray[Any],
+    labels: NDArray[Any],
+    tolerance: float,
+    top_class: NDArray[Any],
+    top_bits: NDArray[Any],
+    own_prob: NDArray[Any],
+) -> int:
+    """Keep the largest KEPT probabilities of each row and that of the given class; return how many rows look wrong.
+
+    probs (rows, classes) float, bits the same memory as integers; labels (rows,). Written: top_class (rows, KEPT), -1
+    where there are fewer classes; top_bits (rows, KEPT); own_prob (rows,), 1 where unlabelled. Ties: lower class first.
+    """
+    num_rows, num_classes = probs.shape
+    full = num_classes - num_classes % LANES
+    lane_max = np.zeros(LANES, dtype=bits.dtype)
+    none = bits.dtype.type(-1)
+    num_suspect = 0
+    for i in range(num_rows):
+        row = bits[i]
+        num_suspect += not _is_plain(probs[i], row, tolerance)
+        own_prob[i] = probs[i, labels[i]] if labels[i] >= 0 else 1
+
+        top = (none, none, none, -1, -1, -1)
+        if full:
+            _fill_lanes(row, full, lane_max)
+            # The largest of a row lie in the lanes with the largest maxima.
+            bar = _third_largest(lane_max)
+            for j in range(LANES):
+                if lane_max[j] >= bar:
+                    for k in range(j, full, LANES):
+                        if row[k] >= bar:
+                            top = _insert(row[k], k, top)
+        for k in range(full, num_classes):
+            if row[k] > top[2]:
+                top = _insert(row[k], k, top)
+        top_bits[i, 0], top_bits[i, 1], top_bits[i, 2] = top[0], top[1], top[2]
+        top_class[i, 0], top_class[i, 1], top_class[i, 2] = top[3], top[4], top[5]
+    return num_suspect
+
+
+# The sum may be taken in any order: it only decides whether the row gets the exact check.
+@njit(nogil=True, cache=True, fastmath={"reassoc"})
+def _is_plain(probs: NDArray[Any], bits: NDArray[Any], tolerance: float) -> bool:
+    total = probs.dtype.type(0)
+    signs = bits.dtype.type(0)
+    for k in range(len(probs)):
+        total += probs[k]
+        signs |= bits[k]
+    return signs >= 0 and abs(total - 1.0) <= tolerance
+
+
+@njit(nogil=True, cache=True)
+def _fill_lanes(row: NDArray[Any], full: int, lane_max: NDArray[Any]) -> None:
+    lane_max[:] = 0
+    for start in range(0, full, LANES):
+        part = row[start : start + LANES]
+        for j in range(LANES):
+            lane_max[j] = max(lane_max[j], part[j])
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _insert(value: int, k: int, top: Any) -> Any:
+    """Place class k among the three largest (values, then classes): by value, equal values by class."""
+    first, second, third, first_class, second_class, third_class = top
+    if value > first or (value == first and k < first_class):
+        return value, first, second, k, first_class, second_class
+    if value > second or (value == second and k < second_class):
+        return first, value, second, first_class, k, second_class
+    if value > third or (value == third and k < third_class):
+        return first, second, value, first_class, second_class, k
+    return top
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _third_largest(values: NDArray[Any]) -> int:
+    first = second = third = values.dtype.type(0)
+    for value in values:
+        if value > third:
+            if value > first:
+                first, second, third = value, first, second
+            elif value > second:
+                second, third = value, second
+            else:
+                third = value
+    return third
+
+
+@njit(nogil=True, cache=True)
+def decide(
+    labels: NDArray[Any],
+    top_class: NDArray[Any],
+    top_prob: NDArray[Any],
+    bars: NDArray[Any],
+    guess: NDArray[Any],
+    is_open: NDArray[Any],
+) -> int:
+    """Decide each row's confident class from its largest probabilities; return how many rows stay open.
+
+    bars (classes,): thresholds less the slack. Written: guess (n,), -1 = none; is_open (n,): rows that may have a
+    confident class beyond those kept, whose probabilities must be read again.
+    """
+    lowest_bar = bars.min()
+    num_open = 0
+    for i in range(len(labels)):
+        guess[i] = -1
+        is_open[i] = False
+        if labels[i] < 0:
+            continue
+        best = top_class[i, 0]
+        if top_prob[i, 0] >= bars[best]:
+            guess[i] = best
+            continue
+        num_confident = 0
+        for place in range(1, KEPT):
+            k = top_class[i, place]
+            if k >= 0 and top_prob[i, place] >= bars[k]:
+                num_confident += 1
+                guess[i] = k
+        if num_confident > 1:
+            guess[i] = best
+        elif len(bars) > KEPT and top_prob[i, KEPT - 1] >= lowest_bar:
+            is_open[i] = True
+            num_open += 1
+    return num_open
+
+
+@njit(nogil=True, cache=True)
+def keep_largest_margins(
+    probs: NDArray[Any],
+    labels: NDArray[Any],
+    first_row: int,
+    pair_starts: NDArray[Any],
+    pair_class: NDArray[Any],
+    heap_starts: NDArray[Any],
+    heap_sizes: NDArray[Any],
+    heap_margin: NDArray[Any],
+    heap_row: NDArray[Any],
+) -> None:
+    """For each pair (given j, other k) keep the rows with the largest p[k] - p[j], as many as its heap holds.
+
+    Pairs of class j are pair_starts[j] to pair_starts[j + 1]; pair_class is their k. The heap of a pair lies at
+    heap_starts[pair] to heap_starts[pair + 1], worst row first. Equal margins: the lower row is kept.
+    """
+    for i in range(len(labels)):
+        j = labels[i]
+        if j < 0:
+            continue
+        own = np.float64(probs[i, j])
+        for pair in range(pair_starts[j], pair_starts[j + 1]):
+            margin = np.float64(probs[i, pair_class[pair]]) - own
+            offer(margin, first_row + i, pair, heap_starts, heap_sizes, heap_margin, heap_row)
+
+
+@njit(nogil=True, cache=True)
+def offer(
+    margin: float,
+    row: int,
+    pair: int,
+    heap_starts: NDArray[Any],
+    heap_sizes: NDArray[Any],
+    heap_margin: NDArray[Any],
+    heap_row: NDArray[Any],
+) -> None:
+    """Put one row into the heap of a pair if there is room or it is better than the worst."""
+    start = heap_starts[pair]
+    size = heap_sizes[pair]
+    if size < heap_starts[pair + 1] - start:
+        heap_sizes[pair] = size + 1
+        place = size
+        while place > 0:
+            parent = (place - 1) // 2
+            if not _is_worse(margin, row, heap_margin[start + parent], heap_row[start + parent]):
+                break
+            heap_margin[start + place], heap_row[start + place] = heap_margin[start + parent], heap_row[start + parent]
+            place = parent
+        heap_margin[start + place], heap_row[start + place] = margin, row
+        return
+    if not _is_worse(heap_margin[start], heap_row[start], margin, row):
+        return
+    place = 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        right = child + 1
+        if right < size and _is_worse(
+            heap_margin[start + right], heap_row[start + right], heap_margin[start + child], heap_row[start + child]
+        ):
+            child = right
+        if not _is_worse(heap_margin[start + child], heap_row[start + child], margin, row):
+            break
+        heap_margin[start + place], heap_row[start + place] = heap_margin[start + child], heap_row[start + child]
+        place = child
+    heap_margin[start + place], heap_row[start + place] = margin, row
+
+
+@njit(nogil=True, cache=True)
+def merge_heaps(
+    heap_starts: NDArray[Any],
+    heap_sizes: NDArray[Any],
+    heap_margin: NDArray[Any],
+    heap_row: NDArray[Any],
+    other_sizes: NDArray[Any],
+    other_margin: NDArray[Any],
+    other_row: NDArray[Any],
+) -> None:
+    """Offer every row of another thread's heaps to these."""
+    for pair in range(len(heap_sizes)):
+        for place in range(heap_starts[pair], heap_starts[pair] + other_sizes[pair]):
+            offer(other_margin[place], other_row[place], pair, heap_starts, heap_sizes, heap_margin, heap_row)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _is_worse(margin_a: float, row_a: int, margin_b: float, row_b: int) -> bool:
+    return margin_a < margin_b or (margin_a == margin_b and row_a > row_b)

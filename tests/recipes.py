@@ -1,0 +1,86 @@
+"""The settings table: every recipe with a tiny network and tiny data. Tests over all rows live in
+`training/test_every_recipe.py`; a new recipe needs a row here and nothing else.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labelwise.methods import find_recipe
+from labelwise.networks.build import build_network
+from labelwise.training.data import TrainingData
+from labelwise.training.recipe import Recipe
+from labelwise.training.seeding import seeded
+from labelwise.training.settings import Settings
+
+NUM_CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe with options; `differs` says why two processes do not take the steps that one takes."""
+
+    name: str
+    recipe: str
+    options: dict[str, Any] = field(default_factory=dict)
+    network: str = "mlp-12"
+    epochs: int = 6
+    differs: str = ""
+
+    def settings(self, **changes: Any) -> Settings:
+        fixed: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.05, "weight_decay": 1e-4, "accelerator": "cpu"}
+        return Settings(**(fixed | {"epochs": self.epochs} | changes))
+
+    def data(self, seed: int = 0, per_class: int = 22) -> TrainingData:
+        """Well separated classes: (n, 6) numbers or (n, 1, 8, 8) pictures; 66 examples, so the last batch is odd."""
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.arange(NUM_CLASSES).repeat(per_class)
+        shape = (1, 8, 8) if self.network == "cnn" else (6,)
+        centres = 2 * torch.randn(NUM_CLASSES, *shape, generator=torch.Generator().manual_seed(99))
+        return TrainingData(
+            centres[labels] + torch.randn(len(labels), *shape, generator=generator), labels, NUM_CLASSES
+        )
+
+    def build(self, data: TrainingData, seed: int = 0) -> Recipe:
+        assert isinstance(data.inputs, Tensor)
+        shape = data.inputs.shape[1:]
+        with seeded(seed):
+            return find_recipe(self.recipe)(
+                lambda: build_network(self.network, shape, NUM_CLASSES), **self.options
+            )
+
+
+HALVES = "the halves that teach each other are halves of each process's share of a batch"
+PAIRS = "partners are drawn within each process's share of a batch"
+MASKS = "each process draws masks of its own"
+
+TABLE = [
+    Row("cross-entropy", "cross-entropy"),
+    Row("cross-entropy-cnn", "cross-entropy", network="cnn", epochs=3, differs="BatchNorm sees one process's share"),
+    Row("label-smoothing", "label-smoothing"),
+    Row("label-smoothing-0", "label-smoothing", {"smoothing": 0.0}),
+    Row("mixup", "mixup", differs=PAIRS),
+    Row("mixup-off", "mixup", {"alpha": 0.0}),
+    Row("elr", "elr"),
+    Row("elr-strong", "elr", {"lambda_": 7.0, "beta": 0.9}),
+    Row("elr-plus", "elr-plus", differs=PAIRS),
+    Row("elr-plus-ramps", "elr-plus", {"mixup_alpha": 0.0, "ema_ramp_steps": 20, "ramp_steps": 10}),
+    Row("elr-plus-reweighted", "elr-plus", {"mixup_alpha": 0.0, "reweight_labels": True, "ema_decay": 0.9}),
+    Row("nested", "compress-features", {"compression": "nested", "std": 6.0}),
+    Row("dropout", "compress-features", {"compression": "dropout", "dropout": 0.3}, differs=MASKS),
+    Row("uncompressed", "compress-features", {"compression": "none"}),
+    Row("co-teaching", "co-teaching", differs=HALVES),
+    Row("co-teaching-cnn", "co-teaching", {"freeze_norm": True, "alone": 0.5}, network="cnn", epochs=4, differs=HALVES),
+    Row(
+        "co-teaching-nested",
+        "co-teaching",
+        {"compression": "nested", "std": 6.0, "alone": 0.5, "num_gradual": 2, "stage_two_rate": 0.5},
+        differs=HALVES,
+    ),
+    Row("co-teaching-dropout", "co-teaching", {"compression": "dropout", "forget_rate": 0.5}, epochs=8, differs=HALVES),
+    Row("co-teaching-alone", "co-teaching", {"alone": 1.0}),
+    Row("ps-kd", "ps-kd"),
+    Row("ps-kd-snapshot", "ps-kd", {"teacher": "snapshot"}),
+]
