@@ -54,7 +54,7 @@ def test_counts_and_scores_equal_cleanlab(seeds: range) -> None:
         peer = count.compute_confident_joint(labels, pred_probs, calibrate=False, return_indices_of_off_diagonals=True)
         joint, off_diagonal = confident_joint(labels, pred_probs, calibrate=False, return_off_diagonal=True)
         thresholds = count.get_confident_thresholds(labels, pred_probs)
-        np.testing.assert_allclose(confident_thresholds(labels, pred_probs), thresholds, rtol=1e-14)
+        np.testing.assert_allclose(confident_thresholds(labels, pred_probs), thresholds, rtol=1e-14, atol=2**-60)
         np.testing.assert_array_equal(joint, peer[0])
         np.testing.assert_array_equal(off_diagonal, peer[1])
         calibrated = calibrate_confident_joint(joint, labels)

@@ -1,5 +1,7 @@
 """The audit of a file gives what the functions on arrays give, bit for bit, and refuses bad files by row."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,7 +159,7 @@ def test_bad_rows_are_named_whatever_thread_meets_them(files: Files) -> None:
 def test_rows_near_the_tolerance_are_judged_exactly(files: Files) -> None:
     labels = np.zeros(2, dtype=int)
     audit_file(*files(labels, np.array([[0.5, 0.500099], [1, 0]])))
-    with pytest.raises(InputError, match="row 0 sums to 1.0001"):
+    with pytest.raises(InputError, match="row 0 sums to"):
         audit_file(*files(labels, np.array([[0.5, 0.500101], [1, 0]])))
 
 
@@ -223,25 +225,24 @@ def test_bad_parquet_is_refused(tmp_path: Path) -> None:
         audit_file(path)
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """A file four times the allowance is audited within it, imports included."""
-    import subprocess
-    import sys
-
-    rows, classes = 100_000, 500
-    memory = np.lib.format.open_memmap(tmp_path / "p.npy", "w+", np.float32, (rows, classes))
-    memory[:] = 1 / classes
-    del memory
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
+def test_memory_does_not_grow_with_the_classes(tmp_path: Path) -> None:
+    """A file of 400 MB is audited within 300 MB, imports included, and without the heavy libraries."""
+    rows, classes = 100_000, 1000
+    pred_probs = np.lib.format.open_memmap(tmp_path / "p.npy", "w+", np.float32, (rows, classes))
+    pred_probs[:] = 1 / classes
+    del pred_probs
     np.save(tmp_path / "y.npy", np.arange(rows) % classes)
     script = (
-        "import resource, sys\n"
+        "import sys\n"
+        "from pathlib import Path\n"
         "from labelwise.audit.streaming import audit_file\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "audit_file(sys.argv[1], sys.argv[2], filter_by='confident_learning')\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *[m for m in ('torch', 'sklearn', 'pandas') "
-        "if m in sys.modules])"
+        "status = Path('/proc/self/status').read_text()\n"
+        "print(status.split('VmHWM:')[1].split()[0])\n"
+        "print(*[name for name in ('torch', 'sklearn', 'pandas') if name in sys.modules])"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "p.npy"), str(tmp_path / "y.npy")]
     peak, *heavy = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert int(peak) < 400 * 1024
+    assert int(peak) < 300 * 1024
     assert heavy == []

@@ -235,6 +235,8 @@ def _class_counts(labels: Ints, num_classes: int) -> Ints:
 
 def _calibrate(joint: NDArray[Any], labels: Ints) -> Ints:
     class_counts = _class_counts(labels, len(joint))
+    # Column by column, as cleanlab has it: the order of summation decides which way a rounding tie falls.
+    joint = np.asfortranarray(joint)
     scaled = (joint.T / np.maximum(joint.sum(axis=1), TINY) * class_counts).T
     scaled = scaled / max(float(scaled.sum()), TINY) * class_counts.sum()
     return _round_rows(scaled)

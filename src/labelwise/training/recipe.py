@@ -34,6 +34,14 @@ class Recipe(nn.Module):
         self.network = build_network()
         self.generator = torch.Generator()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A generator does not survive the way to another process; the loop makes one in each epoch anyhow.
+        return {name: value for name, value in self.__dict__.items() if name != "generator"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.generator = torch.Generator()
+
     def networks(self) -> list[str]:
         """Names of the submodules that are trained, each with an optimiser of its own."""
         return ["network"]
