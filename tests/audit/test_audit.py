@@ -90,6 +90,16 @@ def test_bad_input_is_refused() -> None:
         audit(labels, pred_probs, rank_by="all")
 
 
+def test_nothing_labelled_is_refused(tmp_path: Path) -> None:
+    labels, pred_probs = np.full(4, -1), np.full((4, 2), 0.5)
+    with pytest.raises(InputError, match="no row is labelled"):
+        audit(labels, pred_probs)
+    np.save(tmp_path / "p.npy", pred_probs)
+    np.save(tmp_path / "y.npy", labels)
+    with pytest.raises(InputError, match=r"y\.npy labels no row"):
+        audit_file(tmp_path / "p.npy", tmp_path / "y.npy")
+
+
 def test_import_is_light() -> None:
     script = (
         "import json, sys\nimport labelwise.audit.audit\n"

@@ -13,6 +13,7 @@ from labelwise.audit.evidence import gather
 from labelwise.audit.result import AuditResult, issue_fields
 from labelwise.audit.scores import SCORES, check_choice, label_quality_scores
 from labelwise.audit.summary import count_pairs, with_diagonal
+from labelwise.errors import InputError
 from labelwise.labels.check import check_labels_and_pred_probs
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def audit(
     check_choice(rank_by, SCORES, "rank_by")
     filters.check_amounts(min_examples_per_class, frac_noise)
     given, probs = check_labels_and_pred_probs(labels, pred_probs)
+    if given.max() < 0:
+        raise InputError("no row is labelled, so there is nothing to audit: give at least one label other than -1.")
     thresholds = cl.confident_thresholds(given, probs)
     evidence = gather(given, probs, thresholds)
     mask = cl.issue_mask(evidence, probs, filter_by, frac_noise, min_examples_per_class)

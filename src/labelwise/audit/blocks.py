@@ -124,12 +124,15 @@ class ParquetSource:
 
         self.path = path
         self.columns = [columns] if isinstance(columns, str) else list(columns)
+        self.num_classes = 0  # not known before the first row is read
         with pq.ParquetFile(path) as file:
             _check_columns(file.schema_arrow.names, self.columns, path)
             self.num_rows = file.metadata.num_rows
             if self.num_rows == 0:
                 raise InputError(f"{path} has no rows: give at least one example.")
             first = self._to_array(next(file.iter_batches(1, columns=self.columns)), 0)
+        if first.shape[1] == 0:
+            raise InputError(f"{path} row 0 has no probabilities: give one for each class.")
         self.num_classes = first.shape[1]
         self.dtype = first.dtype
 
@@ -163,7 +166,7 @@ class ParquetSource:
         import pyarrow.compute as pc
 
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-        expected = getattr(self, "num_classes", int(lengths[0]))
+        expected = self.num_classes or int(lengths[0])
         if (lengths != expected).any():
             row = int((lengths != expected).argmax())
             raise InputError(

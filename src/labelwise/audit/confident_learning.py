@@ -247,10 +247,12 @@ def _round_rows(values: Floats) -> Ints:
     rounded = values.round()
     missing = values.sum(axis=1).round() - rounded.sum(axis=1)  # (rows,)
     order = np.argsort(values - rounded, axis=1, kind="stable")
-    place = np.argsort(order, axis=1, kind="stable")  # (rows, columns), 0 = rounded up the most
+    place = np.arange(values.shape[1])
     adds = place >= values.shape[1] - missing[:, None]
     takes = place < -missing[:, None]
-    return (rounded + adds - takes).astype(np.int64)
+    rows, places = np.nonzero(adds | takes)
+    rounded[rows, order[rows, places]] += np.sign(missing)[rows]
+    return rounded.astype(np.int64)
 
 
 def _check_joint(joint: ArrayLike) -> NDArray[Any]:

@@ -109,6 +109,27 @@ def _third_largest(values: NDArray[Any]) -> int:
 
 
 @njit(nogil=True, cache=True)
+def add_words(
+    labels: NDArray[Any],
+    own_prob: NDArray[Any],
+    class_counts: NDArray[Any],
+    high: NDArray[Any],
+    low: NDArray[Any],
+    word: float,
+) -> None:
+    """Add rows to the sums of a `ConfidenceSummary`; all probabilities (n,), all sums (classes,)."""
+    for i in range(len(labels)):
+        k = labels[i]
+        if k < 0:
+            continue
+        scaled = np.float64(own_prob[i]) * word
+        whole = np.floor(scaled)
+        class_counts[k] += 1
+        high[k] += np.int64(whole)
+        low[k] += np.int64(np.rint((scaled - whole) * word))
+
+
+@njit(nogil=True, cache=True)
 def decide(
     labels: NDArray[Any],
     top_class: NDArray[Any],

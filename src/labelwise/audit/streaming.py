@@ -5,7 +5,7 @@ The thresholds are known only at the end of the first read, yet one read suffice
 model is confident of. Rows that they do not settle are read again. Only the filters by noise rate need a full second
 read, for they compare a row's probabilities of all classes.
 
-Memory, for n rows: about 60 bytes a row with float32 probabilities (labels, largest probabilities, answers), and for
+Memory, for n rows: about 70 bytes a row with float32 probabilities (labels, largest probabilities, answers), and for
 the filters by noise rate 16 bytes for each example to remove and thread; 8 classes^2 for each matrix; 1 MB a thread.
 """
 
@@ -26,12 +26,12 @@ from labelwise.audit.blocks import Source, for_each_block, open_pred_probs, read
 from labelwise.audit.evidence import SLACK, Bools, Evidence, Floats, Ints, confident_guess
 from labelwise.audit.result import AuditResult, issue_fields
 from labelwise.audit.scores import SCORES, check_choice, entropy_score, margin_score, normalized_entropy
-from labelwise.audit.summary import ConfidenceSummary, count_pairs, with_diagonal
+from labelwise.audit.summary import WORD, ConfidenceSummary, count_pairs, with_diagonal
 from labelwise.errors import InputError
 from labelwise.labels.check import check_labels, check_pred_probs
 
-# The kernel sums in another order than the exact check; what it finds this close to the limit is checked again.
-TOLERANCE = 0.99e-4
+# The kernel sums in the precision of the file; rows that it finds half way to the limit get the exact check.
+TOLERANCE = 0.5e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -77,6 +77,8 @@ def audit_file(
         raise InputError(
             f"{path} has {source.num_rows} rows, {labels_file} {len(labels)}: give one label for each row."
         )
+    if labels.max() < 0:
+        raise InputError(f"{labels_file} labels no row: give at least one label other than -1.")
     threads = num_threads or _num_cores()
 
     scan = _scan(source, labels, threads, str(path), with_entropy=rank_by == "confidence_weighted_entropy")
@@ -87,7 +89,9 @@ def audit_file(
 
     joint = with_diagonal(count_pairs(labels, evidence.guess, source.num_classes))
     calibrated = cl.calibrate_confident_joint(joint, labels)
-    prune_counts = filters.make_prune_counts(calibrated, min_examples_per_class, frac_noise)
+    prune_counts = None
+    if filter_by in filters.NEED_PRUNE_COUNTS:
+        prune_counts = filters.make_prune_counts(calibrated, min_examples_per_class, frac_noise)
     is_prunable = filters.prunable_classes(class_counts, min_examples_per_class)
 
     def by_noise_rate(counts: Ints) -> Bools:
@@ -143,7 +147,7 @@ def _scan(source: Source, labels: Ints, num_threads: int, name: str, *, with_ent
 
     for_each_block(source, num_threads, lambda: work)
     confidence = ConfidenceSummary.empty(num_classes)
-    confidence.add_own_probs(labels, own_prob)
+    kernels.add_words(labels, own_prob, confidence.class_counts, confidence.high, confidence.low, float(WORD))
     # -1 stands where a row has fewer classes than are kept, or negative zeros: as a probability that is 0.
     np.maximum(top_bits, 0, out=top_bits)
     return _Scan(confidence, top_class, top_bits.view(source.dtype), own_prob, entropy)

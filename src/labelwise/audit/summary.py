@@ -144,9 +144,12 @@ class JointSummary:
 
 def count_pairs(labels: Ints, guess: Ints, num_classes: int) -> Ints:
     """How many rows have each (label, guess), (classes, classes) int64; rows with -1 in either are not counted."""
-    is_counted = (labels >= 0) & (guess >= 0)
-    pairs = labels[is_counted] * num_classes + guess[is_counted]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    counts = np.zeros(num_classes**2, dtype=np.int64)
+    for start in range(0, len(labels), ROWS_AT_A_TIME):
+        given, likely = labels[start : start + ROWS_AT_A_TIME], guess[start : start + ROWS_AT_A_TIME]
+        is_counted = (given >= 0) & (likely >= 0)
+        counts += np.bincount(given[is_counted] * num_classes + likely[is_counted], minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
 
 
 def with_diagonal(counts: Ints) -> Ints:

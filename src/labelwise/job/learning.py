@@ -1,5 +1,6 @@
 """Trainings of the job: each one is a finished piece of work, read again where it was done before."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from labelwise.estimators.classifier import Classifier
 from labelwise.job.options import Options
 from labelwise.job.progress import Progress
-from labelwise.job.workspace import Workspace
+from labelwise.job.workspace import Piece, Workspace
 from labelwise.training.data import TrainingData
 from labelwise.training.loop import Row, Watch, predict_logits
 from labelwise.training.recipe import Recipe
@@ -91,7 +92,7 @@ class Trainer:
         """
         asked = np.arange(len(self.task.labels)) if predict_rows is None else predict_rows
 
-        def make() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        def make() -> Piece:
             model = self._classifier(recipe, recipe_options, name)
             self._fit(model, rows, validation_rows)
             last = model.predict_logits(self.task.inputs[asked])
@@ -105,18 +106,12 @@ class Trainer:
             values = {"history": model.history_, "best_epoch": best_epoch, "model": manifest}
             return arrays | {"logits": last, "best_logits": best}, values
 
-        piece = name.replace(" ", "-")
-        fresh = not self.workspace.has(piece)
-        if fresh:
-            self.progress.start(name, self.epochs)
-        arrays, values = self.workspace.piece(piece, make)
+        arrays, values = self.work(name, make, parts=self.epochs)
         tensors = {
             key.removeprefix("model/"): torch.from_numpy(array)
             for key, array in arrays.items()
             if key.startswith("model/")
         }
-        if fresh:
-            self.progress.finish(_summary(values["history"][-1]))
         model = Classifier.from_state(tensors, values["model"])
         return Trained(
             name,
@@ -127,6 +122,16 @@ class Trainer:
             values["best_epoch"],
             model,
         )
+
+    def work(self, name: str, make: Callable[[], Piece], summary: str = "", *, parts: int = 1) -> Piece:
+        """Return a piece of work, read where it is finished; only new work is shown."""
+        piece = name.replace(" ", "-")
+        if self.workspace.has(piece):
+            return self.workspace.piece(piece, make)
+        self.progress.start(name, parts)
+        arrays, values = self.workspace.piece(piece, make)
+        self.progress.finish(summary or _summary(values["history"][-1]))
+        return arrays, values
 
     def _classifier(self, recipe: str, recipe_options: dict[str, Any], name: str) -> Classifier:
         return Classifier(

@@ -142,6 +142,7 @@ def _audit_metrics(examples: Examples, step: AuditStep | None) -> dict[str, Any]
         "noise_rate_estimated": estimate.rate,
         "noise_rate_interval": [estimate.low, estimate.high],
         "suspects": int(step.audit.is_issue.sum()),
+        "audit_model": step.model_name,
     }
     if examples.truth is None:
         return values
@@ -178,7 +179,7 @@ def _learn_metrics(task: Task, parts: Parts, step: LearnStep | None) -> dict[str
         f"memorised_share_{name}": share((each.argmax(axis=1) == task.labels)[wrong])
         for name, each in (("baseline", step.baseline.logits), ("robust", step.robust.logits))
     }
-    return on_truth | memorised | on_given | chosen
+    return on_truth | memorised | chosen
 
 
 def _trust_metrics(task: Task, parts: Parts, step: TrustStep | None) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def run(options: Options, *, progress: Progress | None = None, resume: bool = Fa
     parts = split(examples, options.seed)
     network = _network_name(options, inputs)
     trainer = Trainer(task, options, network, workspace, progress)
-    audited = _audit(trainer, parts, options, task) if "audit" not in options.skip else None
+    audited = _audit(trainer, parts, options, examples) if "audit" not in options.skip else None
     learnt = run_learn(trainer, parts) if "learn" not in options.skip else None
     trusted = None
     if learnt is not None and "trust" not in options.skip:
@@ -111,10 +111,10 @@ def _network_name(options: Options, inputs: Inputs) -> str:
     return options.network
 
 
-def _audit(trainer: Trainer, parts: Parts, options: Options, task: Task) -> AuditStep:
-    pixels = task.inputs.ndim == 4 and min(task.inputs.shape[1:3]) > 16
+def _audit(trainer: Trainer, parts: Parts, options: Options, examples: Examples) -> AuditStep:
+    pixels = trainer.task.inputs.ndim == 4 and min(trainer.task.inputs.shape[1:3]) > 16
     folds = options.folds or (3 if pixels else 5)
-    return run_audit(trainer, parts, folds, options.filter_by)
+    return run_audit(trainer, parts, examples.kind, folds, options.filter_by)
 
 
 def _model(inputs: Inputs, examples: Examples, learnt: LearnStep, trusted: TrustStep | None, options: Options) -> Model:

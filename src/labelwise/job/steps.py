@@ -1,16 +1,20 @@
 """The steps of the main job, in order: check, audit, learn, trust. Each returns a record of what it found."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from labelwise.audit.audit import Audit, audit
+from labelwise.audit.cross_validation import cross_val_pred_probs
+from labelwise.audit.explained import mean_log_likelihood
 from labelwise.audit.filters import DEFAULT_FILTER
 from labelwise.certainty.calibration import softmax
 from labelwise.data.examples import Examples
 from labelwise.errors import InputError
 from labelwise.job.learning import Trained, Trainer, choose
+from labelwise.job.workspace import Piece
 from labelwise.training.seeding import derive_seed
 
 
@@ -77,22 +81,64 @@ class AuditStep:
     filter_by: str
 
 
-def run_audit(trainer: Trainer, parts: Parts, folds: int, filter_by: str | None) -> AuditStep:
-    """Cross-validate the robust recipe for out-of-sample probabilities, then audit the labels with them."""
-    chosen = choose(trainer, parts.train, parts.validation)
+def run_audit(trainer: Trainer, parts: Parts, kind: str, folds: int, filter_by: str | None) -> AuditStep:
+    """Get out-of-sample probabilities by cross-validation, then audit the labels with them.
+
+    Two models predict the rows they have not seen: the robust recipe, and a classic one (gradient boosting for tables,
+    logistic regression for the rest). The one that explains the given labels better, noise reckoned with, is kept.
+    """
     rows = parts.audited
     labels = trainer.task.labels[rows]
     smallest = int(np.bincount(labels)[np.unique(labels)].min())
-    splitter = StratifiedKFold(max(2, min(folds, smallest)), shuffle=True, random_state=trainer.options.seed)
-    logits = np.zeros((len(rows), trainer.task.num_classes), dtype=np.float64)
-    for number, (kept, held) in enumerate(splitter.split(rows, labels), start=1):
+    folds = max(2, min(folds, smallest))
+    name, classic = _classic_model(kind)
+    probabilities = {
+        name: _classic_probs(trainer, classic, rows, name, folds),
+        trainer.options.recipe: _recipe_probs(trainer, parts, folds),
+    }
+    best = max(probabilities, key=lambda each: mean_log_likelihood(labels, probabilities[each]))
+    filter_by = filter_by or DEFAULT_FILTER
+    found = audit(labels, probabilities[best], filter_by=filter_by, seed=trainer.options.seed)
+    return AuditStep(rows, found, probabilities[best], best, filter_by)
+
+
+def _recipe_probs(trainer: Trainer, parts: Parts, folds: int) -> np.ndarray:
+    chosen = choose(trainer, parts.train, parts.validation)
+    rows = parts.audited
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=trainer.options.seed)
+    logits = np.zeros((len(rows), trainer.task.num_classes))
+    for number, (kept, held) in enumerate(splitter.split(rows, trainer.task.labels[rows]), start=1):
         trained = trainer.train(
             f"fold {number}", trainer.options.recipe, chosen.options, rows[kept], predict_rows=rows[held]
         )
         logits[held] = trained.logits
-    pred_probs = softmax(logits)
-    filter_by = filter_by or DEFAULT_FILTER
-    return AuditStep(rows, audit(labels, pred_probs, filter_by=filter_by), pred_probs, chosen.name, filter_by)
+    return softmax(logits)
+
+
+def _classic_model(kind: str) -> tuple[str, Any]:
+    from sklearn.decomposition import PCA
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if kind == "table":
+        return "gradient boosting", HistGradientBoostingClassifier(max_iter=100, learning_rate=0.05, random_state=0)
+    reduce = PCA(0.99, svd_solver="full") if kind == "images" else "passthrough"
+    return "logistic regression", make_pipeline(StandardScaler(), reduce, LogisticRegression(C=0.01, max_iter=300))
+
+
+def _classic_probs(trainer: Trainer, model: Any, rows: np.ndarray, name: str, folds: int) -> np.ndarray:
+    task = trainer.task
+
+    def make() -> Piece:
+        flat = task.inputs[rows].reshape(len(rows), -1).astype(np.float32)
+        probs = cross_val_pred_probs(
+            model, flat, task.labels[rows], cv=folds, random_state=trainer.options.seed, num_classes=task.num_classes
+        )
+        return {"probs": probs}, {}
+
+    return trainer.work(name, make, f"{folds} folds")[0]["probs"]
 
 
 @dataclass(frozen=True, eq=False)

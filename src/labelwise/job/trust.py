@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labelwise.audit.noise_rate import NoiseEstimate
 from labelwise.certainty.calibration import expected_calibration_error, fit_temperature, softmax
 from labelwise.certainty.conformal import ALPHAS, SplitConformal, coverage
 from labelwise.job.learning import Task, Trained
@@ -13,7 +14,10 @@ from labelwise.job.steps import AuditStep, Parts
 NO_AUDIT = "The audit was skipped, so the calibration labels were taken as right: sets are larger than needed where they are not."
 EXCHANGEABLE = "The calibration rows and new rows come from the same source, in no particular order."
 CLASS_CONDITIONAL = "Given its true class, a wrong label does not depend on the rest of the row."
-MATRIX = "The estimated noise matrix is right; the sets are as approximate as it is."
+MATRIX = (
+    "At least as many labels are wrong as the low end of the interval says: the correction reckons with no more, "
+    "so the more are wrong, the larger the sets are than they need be."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +45,14 @@ class TrustStep:
 def run_trust(trained: Trained, task: Task, parts: Parts, audited: AuditStep | None, options: Options) -> TrustStep:
     """Fit temperature and thresholds on the calibration rows' given labels, corrected by the audit's noise matrix."""
     rows = parts.calibration
-    matrix = None if audited is None else audited.audit.noise_rate.matrix
+    matrix = None if audited is None else least_noise(audited.audit.noise_rate)
     temperature = fit_temperature(trained.logits[rows], task.labels[rows], matrix)
     probs = softmax(trained.logits, temperature)
     alphas = sorted({*ALPHAS, options.alpha})
     plain = SplitConformal().conformalize(probs[rows], task.labels[rows], alphas=alphas)
-    conformal = SplitConformal().conformalize(probs[rows], task.labels[rows], noise_matrix=matrix, alphas=alphas)
+    conformal = SplitConformal().conformalize(
+        probs[rows], task.labels[rows], noise_matrix=matrix, alphas=alphas, margin=0.0
+    )
     sets, plain_sets = conformal.predict_sets(probs, options.alpha), plain.predict_sets(probs, options.alpha)
 
     reference = task.labels if task.truth is None else task.truth
@@ -65,3 +71,12 @@ def run_trust(trained: Trained, task: Task, parts: Parts, audited: AuditStep | N
         ece_after=expected_calibration_error(probs[known], reference[known]),
         assumptions=(EXCHANGEABLE, NO_AUDIT) if matrix is None else (EXCHANGEABLE, CLASS_CONDITIONAL, MATRIX),
     )
+
+
+def least_noise(estimate: NoiseEstimate) -> np.ndarray:
+    """The estimated noise matrix, [given, true], scaled down to the low end of the rate's interval.
+
+    Reckoning with too little noise makes sets too large and promises are kept; too much breaks them.
+    """
+    kept = estimate.low / estimate.rate if estimate.rate > 0 else 0.0
+    return kept * estimate.matrix + (1.0 - kept) * np.eye(len(estimate.matrix))

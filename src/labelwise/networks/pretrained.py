@@ -22,6 +22,8 @@ def load_backbone(
     """
     import timm
 
+    if not timm.is_model(name):
+        raise InputError(f"network {name!r} is no timm model; timm.list_models() has those there are")
     if weights is not None:
         model = timm.create_model(name, pretrained=False)
         load_weights(model, Path(weights))
@@ -47,21 +49,17 @@ def _is_cached(name: str) -> bool:
 def load_weights(model: nn.Module, file: Path) -> None:
     """Fill a model from a weights file: by name, or, where the names differ, by order if every shape agrees."""
     tensors = _read_tensors(file)
-    own = model.state_dict()
-    if set(own) == set(tensors):
-        model.load_state_dict(tensors)
-        return
-    floats = {key: value for key, value in own.items() if value.is_floating_point()}
-    given = [value for value in tensors.values() if value.is_floating_point()]
-    shapes_agree = len(floats) == len(given) and all(
-        mine.shape == theirs.shape for mine, theirs in zip(floats.values(), given, strict=True)
-    )
-    if not shapes_agree:
+    floats = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+    given = {name: value for name, value in tensors.items() if value.is_floating_point()}
+    if set(given) != set(floats) and len(given) == len(floats):
+        given = dict(zip(floats, given.values(), strict=True))
+    if set(given) != set(floats) or any(given[name].shape != value.shape for name, value in floats.items()):
         raise InputError(
             f"{file}: {len(given)} weight tensors do not fit the network's {len(floats)}: "
             "give the weights of this very network, or name the network they belong to"
         )
-    model.load_state_dict(dict(zip(floats, given, strict=True)), strict=False)
+    # Counters of batches seen, the only whole numbers, do not matter for prediction.
+    model.load_state_dict(given, strict=False)
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
