@@ -47,9 +47,7 @@ class Row:
         assert isinstance(data.inputs, Tensor)
         shape = data.inputs.shape[1:]
         with seeded(seed):
-            return find_recipe(self.recipe)(
-                lambda: build_network(self.network, shape, NUM_CLASSES), **self.options
-            )
+            return find_recipe(self.recipe)(lambda: build_network(self.network, shape, NUM_CLASSES), **self.options)
 
 
 HALVES = "the halves that teach each other are halves of each process's share of a batch"

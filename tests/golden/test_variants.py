@@ -175,7 +175,9 @@ def test_exchange(seed: int) -> None:
     }
     weights = two_networks(rng, width, d, c)
     batches = [(rng.normal(size=(b, width)), rng.integers(0, c, b)) for b in rng.integers(4, 12, 3)]  # odd sizes too
-    inputs = {"x": [x for x, _ in batches], "labels": [y for _, y in batches]} | {k: v.copy() for k, v in weights.items()}
+    inputs = {"x": [x for x, _ in batches], "labels": [y for _, y in batches]} | {
+        k: v.copy() for k, v in weights.items()
+    }
 
     def forward(a: int, x: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         features = np.maximum(x @ weights[f"feature_weight{a}"], 0) * (np.arange(d) < length)

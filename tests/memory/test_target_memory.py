@@ -18,7 +18,9 @@ def test_update_against_a_loop(momentum: float) -> None:
         rows = memory.update(index, probs.clone().requires_grad_())
         assert not rows.requires_grad
         for place, row in enumerate(index.tolist()):
-            slow[row] = [momentum * old + (1 - momentum) * float(p) for old, p in zip(slow[row], probs[place], strict=True)]
+            slow[row] = [
+                momentum * old + (1 - momentum) * float(p) for old, p in zip(slow[row], probs[place], strict=True)
+            ]
         torch.testing.assert_close(memory.targets, torch.tensor(slow, dtype=torch.float64))
         assert torch.equal(rows, memory(index))
 

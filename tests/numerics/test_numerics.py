@@ -109,6 +109,11 @@ def test_draws_come_from_the_generator_alone() -> None:
 def test_mix() -> None:
     values = torch.arange(6.0).reshape(3, 2)
     pairs = MixupPairs(torch.tensor([2, 1, 0]), 0.75)
-    expected = np.array([[0.75 * v + 0.25 * w for v, w in zip(a, b, strict=True)] for a, b in zip(values, values[[2, 1, 0]], strict=True)])
+    expected = np.array(
+        [
+            [0.75 * v + 0.25 * w for v, w in zip(a, b, strict=True)]
+            for a, b in zip(values, values[[2, 1, 0]], strict=True)
+        ]
+    )
     np.testing.assert_allclose(mix(values, pairs), expected)
     assert mix(values, MixupPairs(torch.tensor([2, 1, 0]), 1.0)) is values

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recipes import NUM_CLASSES, TABLE, Row
 from safetensors.torch import save
 from torch import Tensor
 
@@ -31,6 +30,7 @@ from labelwise.training.loop import (
     train,
 )
 from labelwise.training.recipe import Recipe
+from recipes import NUM_CLASSES, TABLE, Row
 
 every_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 
@@ -219,7 +219,9 @@ def pair_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "row",
     [
-        pytest.param(row, id=row.name, marks=[pytest.mark.xfail(reason=row.differs, strict=True)] if row.differs else [])
+        pytest.param(
+            row, id=row.name, marks=[pytest.mark.xfail(reason=row.differs, strict=True)] if row.differs else []
+        )
         for row in TABLE
     ],
 )
@@ -263,9 +265,7 @@ def kill_and_resume(row: Row, folder: Path, seconds: float) -> bool:
     folder.mkdir(parents=True)
     program = f"import test_every_recipe as t; t.train_checkpointed({row.name!r}, {str(folder)!r})"
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    )
+    process = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})
     deadline = time.monotonic() + 60
     while not (folder / "manifest.json").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from recipes import TABLE, Row
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -17,6 +16,7 @@ from labelwise.training.loop import Checkpointing, accuracy, predict_logits, tra
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import derive_seed, generator, seeded
 from labelwise.training.settings import Settings
+from recipes import TABLE, Row
 
 ROW = TABLE[0]
 
@@ -40,7 +40,12 @@ def test_the_order_is_the_seeds() -> None:
 
 def test_seeds_differ_by_name_and_stay_the_same_on_every_machine() -> None:
     assert derive_seed(0, "epoch", 1) == derive_seed(0, "epoch", 1)
-    seeds = [derive_seed(0, "epoch", 1), derive_seed(0, "epoch", 2), derive_seed(1, "epoch", 1), derive_seed(0, "order", 1)]
+    seeds = [
+        derive_seed(0, "epoch", 1),
+        derive_seed(0, "epoch", 2),
+        derive_seed(1, "epoch", 1),
+        derive_seed(0, "order", 1),
+    ]
     assert len(set(seeds)) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derive_seed(7, "weights") == 6366085266226294498

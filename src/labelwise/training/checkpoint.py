@@ -31,7 +31,11 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], manifest: Mappi
     with atomic_write(folder / MANIFEST) as stream:
         stream.write(json.dumps(document, indent=1, sort_keys=True).encode())
     # Tensors of older checkpoints, and what a kill while writing left behind.
-    for old in [*folder.glob("tensors-*.safetensors"), *folder.glob(".tensors-*.tmp"), *folder.glob(f".{MANIFEST}.*.tmp")]:
+    for old in [
+        *folder.glob("tensors-*.safetensors"),
+        *folder.glob(".tensors-*.tmp"),
+        *folder.glob(f".{MANIFEST}.*.tmp"),
+    ]:
         if old.name != name:
             old.unlink(missing_ok=True)
 

@@ -31,9 +31,7 @@ def training(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Functions:
         raise UnknownCase(f"unknown model: {params['model']}")
     x, labels, weight = _floats(inputs["x"]), torch.tensor(inputs["labels"]), _floats(inputs["weight"])
     num_classes, num_inputs = weight.shape
-    recipe = PSKD(
-        lambda: Network(nn.Identity(), num_inputs, num_classes, head_bias=False), alpha_T=params["alpha_T"]
-    )
+    recipe = PSKD(lambda: Network(nn.Identity(), num_inputs, num_classes, head_bias=False), alpha_T=params["alpha_T"])
     recipe.begin(TrainingData(x, labels, num_classes), None, params["num_epochs"])
     recipe.double()
     head: Any = recipe.network.head

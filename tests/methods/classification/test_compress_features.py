@@ -274,7 +274,9 @@ def test_prefix_accuracy_by_hand() -> None:
     for k in range(1, 8):
         recipe.keep.fill_(k)
         recipe.eval()
-        right = [int(recipe.predict(data.inputs[i : i + 1]).argmax()) == int(labels[i]) for i in range(20) if labels[i] >= 0]
+        right = [
+            int(recipe.predict(data.inputs[i : i + 1]).argmax()) == int(labels[i]) for i in range(20) if labels[i] >= 0
+        ]
         assert float(found[k - 1]) == pytest.approx(np.mean(right))
     nobody = TrainingData(data.inputs, torch.full_like(labels, -1), 3)
     assert recipe.prefix_accuracy(nobody).tolist() == [0.0] * 7
