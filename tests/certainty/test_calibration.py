@@ -100,11 +100,11 @@ def test_temperature_ignores_unlabelled_rows() -> None:
 @pytest.mark.parametrize(
     ("logits", "labels", "matrix", "message"),
     [
-        ([[1.0, 0.0]], [-1], None, "no row has a known label"),
-        (np.zeros((0, 2)), [], None, "no row has a known label"),
-        ([[np.nan, 0.0]], [0], None, "finite"),
-        ([[np.inf, 0.0]], [0], None, "finite"),
-        ([[1.0, 0.0]], [0, 1], None, "one label a row"),
+        ([[1.0, 0.0]], [-1], None, "no known label"),
+        (np.zeros((0, 2)), [], None, "no known label"),
+        ([[np.nan, 0.0]], [0], None, "row 0, column 0 is nan"),
+        ([[np.inf, 0.0]], [0], None, "row 0, column 0 is inf"),
+        ([[1.0, 0.0]], [0, 1], None, "one row for each label"),
         ([[1.0, 0.0]], [2], None, "0 to 1"),
         ([1.0, 0.0], [0, 1], None, "shape"),
         ([[1.0, 0.0]], [0], np.eye(3), "3 classes"),
@@ -175,9 +175,9 @@ def test_measures_without_known_rows_are_zero(measure: object) -> None:
 
 @pytest.mark.parametrize("measure", [expected_calibration_error, negative_log_likelihood, brier_score])
 def test_measures_refuse_nan_and_wrong_lengths(measure: object) -> None:
-    with pytest.raises(InputError, match="finite"):
+    with pytest.raises(InputError, match="row 0, column 0 is nan"):
         measure([[np.nan, 0.5]], [0])  # type: ignore[operator]
-    with pytest.raises(InputError, match="one label a row"):
+    with pytest.raises(InputError, match="one row for each label"):
         measure([[0.5, 0.5]], [0, 1])  # type: ignore[operator]
 
 
@@ -212,7 +212,10 @@ def test_ties_of_confidence_keep_their_order() -> None:
     assert area_under_risk_coverage([0.5, 0.5], [False, True]) == 0.75
 
 
-@pytest.mark.parametrize(("confidence", "correct"), [([0.1], [True, False]), ([np.nan], [True])])
-def test_risk_coverage_refuses_bad_input(confidence: list[float], correct: list[bool]) -> None:
-    with pytest.raises(InputError, match="one number each a row"):
+@pytest.mark.parametrize(
+    ("confidence", "correct", "message"),
+    [([0.1], [True, False], "one of each a row"), ([np.nan], [True], "row 0 is nan"), ([0.1], [2], "neither true")],
+)
+def test_risk_coverage_refuses_bad_input(confidence: list[float], correct: list[bool], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         area_under_risk_coverage(confidence, correct)

@@ -2,6 +2,7 @@
 other sizes, unequal batches and other options than the files hold.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -256,7 +257,7 @@ def test_calibration(n: int, bin_size: float) -> None:
     labels = rng.integers(0, 4, n)
     confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == labels
     ece, lower = 0.0, np.linspace(0, 1, round(1 / bin_size) + 1)
-    for low, high in zip(lower[:-1], lower[1:], strict=True):
+    for low, high in itertools.pairwise(lower):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             ece += abs(correct[inside].mean() - confidence[inside].mean()) * inside.mean()

@@ -253,7 +253,7 @@ def test_two_processes_refuse_in_one_sentence() -> None:
     row = TABLE[0]
     data = row.data(per_class=4)
     spoilt = TrainingData(data.inputs * float("nan"), data.labels, NUM_CLASSES)
-    with pytest.raises(InputError, match="^training diverged in epoch 1"):
+    with pytest.raises(InputError, match=r"^training diverged in epoch 1"):
         train(row.build(data), spoilt, row.settings(devices=2))
 
 

@@ -11,7 +11,10 @@ from labelwise.job.learning import Task, Trained
 from labelwise.job.options import Options
 from labelwise.job.steps import AuditStep, Parts
 
-NO_AUDIT = "The audit was skipped, so the calibration labels were taken as right: sets are larger than needed where they are not."
+NO_AUDIT = (
+    "The audit was skipped, so the calibration labels were taken as right: where they are not, the promise is about "
+    "given labels."
+)
 EXCHANGEABLE = "The calibration rows and new rows come from the same source, in no particular order."
 CLASS_CONDITIONAL = "Given its true class, a wrong label does not depend on the rest of the row."
 MATRIX = (

@@ -94,7 +94,8 @@ def backbone_features(
 ) -> np.ndarray:
     """Features (n, num_features) float32 of pictures (n, H, W[, C]), resized to ``side`` pixels.
 
-    Whole numbers are bytes, 0 to 255; floating point means 0 to 1. Cost: one forward pass a picture; ``progress`` hears how many are done.
+    Whole numbers are bytes, 0 to 255; floating point means 0 to 1. Cost: one forward pass a picture; ``progress``
+    hears how many are done.
     """
     config = getattr(backbone, "pretrained_cfg", {}) or {}
     mean = torch.tensor(config.get("mean", (0.5, 0.5, 0.5))).view(1, -1, 1, 1)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from labelwise.errors import InputError
 from labelwise.numerics.schedules import learning_rate_factor
@@ -241,7 +241,7 @@ def _run_epoch(
     recipe.end_epoch(epoch)
 
     row: Row = {"epoch": epoch, "learning_rate": rate}
-    row |= {name: float(fabric.all_reduce(total)) / counts[name] for name, total in totals.items()}
+    row |= {name: float(torch.as_tensor(fabric.all_reduce(total))) / counts[name] for name, total in totals.items()}
     if not all(math.isfinite(value) for value in row.values()):
         raise InputError(
             f"training diverged in epoch {epoch + 1}: the loss is no longer a finite number; "
