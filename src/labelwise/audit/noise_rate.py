@@ -18,9 +18,10 @@ The estimate lies between the two, ``COUNTING_WEIGHT`` of the way from the first
 from the first to the second, widened on both sides by the sampling error of a bootstrap over rows. A model that
 over-fits wrong labels makes confident errors on other rows, which both views count; so the lower end goes further down
 by the views' difference, at most ``MODEL_ERROR`` (on scikit-learn's digits and CIFAR-10N, over-fitted logistic
-regressions put the likelihood view 1 to 6 points too high). It reaches down to 0 where a likelihood-ratio test does not reject that all labels are right. Notes say so, and where the views differ by
-more than ``LARGEST_DIFFERENCE``. The interval holds as long as the truth lies between what the two views can mistake;
-it does not where wrong labels follow from the input itself, which nothing in labels and probabilities can show.
+regressions put the likelihood view 1 to 6 points too high). It reaches down to 0 where a likelihood-ratio test does not
+reject that all labels are right. Notes say so, and where the views differ by more than ``LARGEST_DIFFERENCE``. The
+interval holds as long as the truth lies between what the two views can mistake; it does not where wrong labels follow
+from the input itself, which nothing in labels and probabilities can show.
 """
 
 from typing import NamedTuple
