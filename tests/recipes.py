@@ -81,4 +81,5 @@ TABLE = [
     Row("co-teaching-alone", "co-teaching", {"alone": 1.0}),
     Row("ps-kd", "ps-kd"),
     Row("ps-kd-snapshot", "ps-kd", {"teacher": "snapshot"}),
+    Row("ps-kd-mixup", "ps-kd", {"teacher": "snapshot", "smoothing": 0.1, "mixup_alpha": 1.0}, differs=PAIRS),
 ]

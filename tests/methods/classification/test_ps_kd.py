@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from labelwise.errors import InputError
 from labelwise.methods.classification.cross_entropy import CrossEntropy
+from labelwise.methods.classification.label_smoothing import LabelSmoothing
+from labelwise.methods.classification.mixup import Mixup
 from labelwise.methods.classification.ps_kd import PSKD, PSKDTargets, progressive_alpha, refine_targets
 from labelwise.networks.build import build_network
 from labelwise.networks.network import Network
@@ -117,6 +119,31 @@ def test_alpha_0_is_cross_entropy_step_for_step(teacher: str) -> None:
         torch.testing.assert_close(value, plain[name])
 
 
+@pytest.mark.parametrize(
+    ("plain", "options", "refined"),
+    [
+        (LabelSmoothing, {"smoothing": 0.2}, {"smoothing": 0.2}),
+        (LabelSmoothing, {"smoothing": 0.2}, {"smoothing": 0.2, "teacher": "snapshot"}),
+        (Mixup, {"alpha": 1.0}, {"mixup_alpha": 1.0, "teacher": "snapshot"}),
+    ],
+)
+def test_combined_with_a_regulariser_alpha_0_is_the_regulariser(plain: Any, options: Any, refined: Any) -> None:
+    expected = trained(plain, 3, **options)
+    for name, value in trained(PSKD, 3, alpha_T=0.0, **refined).items():
+        torch.testing.assert_close(value, expected[name])
+    assert not torch.allclose(trained(PSKD, 3, alpha_T=0.9, **refined)["head.weight"], expected["head.weight"])
+
+
+def test_smoothed_targets_by_hand() -> None:
+    criterion = PSKDTargets(2, 4, 0.5, 2, smoothing=0.2).double()
+    criterion.memory.targets.copy_(torch.tensor([[0.1, 0.2, 0.3, 0.4]] * 2))
+    criterion.begin_epoch(1)
+    found = criterion.targets(torch.tensor([1]), torch.tensor([2]))
+    torch.testing.assert_close(
+        found, torch.tensor([[0.075, 0.125, 0.575, 0.225]], dtype=torch.float64), atol=1e-6, rtol=0
+    )
+
+
 @pytest.mark.parametrize("teacher", ["memory", "snapshot"])
 def test_the_first_epoch_is_cross_entropy_for_any_alpha(teacher: str) -> None:
     plain = trained(CrossEntropy, 1)
@@ -168,3 +195,7 @@ def test_bad_options_are_refused() -> None:
     for alpha in (-0.1, 1.1, float("nan")):
         with pytest.raises(InputError, match="alpha_T"):
             PSKD(build, alpha_T=alpha)
+    with pytest.raises(InputError, match="smoothing"):
+        PSKD(build, smoothing=1.0)
+    with pytest.raises(InputError, match="snapshot"):
+        PSKD(build, mixup_alpha=1.0)

@@ -14,6 +14,7 @@ from labelwise.card import Card
 from labelwise.errors import InputError
 from labelwise.memory.targets import TargetMemory
 from labelwise.numerics.losses import soft_cross_entropy
+from labelwise.numerics.mixup import MixupPairs, draw_mixup, mix
 from labelwise.training.data import Batch, TrainingData
 from labelwise.training.recipe import BuildNetwork, Optimise, Recipe
 
@@ -35,13 +36,17 @@ class PSKDTargets(nn.Module):
     """The soft targets of each epoch, made from a table of each example's last prediction.
 
     In the first epoch an example's earlier prediction is its own label, so training starts as plain cross-entropy.
+    ``smoothing`` spreads that share of each label over all classes alike.
     """
 
-    def __init__(self, num_examples: int, num_classes: int, alpha_T: float, num_epochs: int) -> None:
+    def __init__(
+        self, num_examples: int, num_classes: int, alpha_T: float, num_epochs: int, smoothing: float = 0.0
+    ) -> None:
         super().__init__()
         self.memory = TargetMemory(num_examples, num_classes, momentum=0.0)
         self.alpha_T = alpha_T
         self.num_epochs = num_epochs
+        self.smoothing = smoothing
         self.epoch = 0
 
     @property
@@ -53,11 +58,17 @@ class PSKDTargets(nn.Module):
         """Tell which 0-based epoch begins."""
         self.epoch = epoch
 
+    def hard_targets(self, labels: Tensor) -> Tensor:
+        """Return the targets (B, classes) of ``labels`` (B,) int64 before refinement: one-hot, or smoothed."""
+        num_classes = self.memory.targets.shape[1]
+        onehot = functional.one_hot(labels, num_classes).to(self.memory.targets.dtype)  # (B, classes)
+        return (1.0 - self.smoothing) * onehot + self.smoothing / num_classes
+
     def targets(self, index: Tensor, labels: Tensor) -> Tensor:
         """Return soft targets (B, classes) for examples ``index`` (B,) with ``labels`` (B,) int64."""
-        onehot = functional.one_hot(labels, self.memory.targets.shape[1]).to(self.memory.targets.dtype)
-        previous = onehot if self.epoch == 0 else self.memory(index)
-        return refine_targets(onehot, previous, self.alpha)
+        hard = self.hard_targets(labels)
+        previous = hard if self.epoch == 0 else self.memory(index)
+        return refine_targets(hard, previous, self.alpha)
 
     def update(self, index: Tensor, logits: Tensor) -> None:
         """Remember the predictions of ``logits`` (B, classes) for the next epoch."""
@@ -69,17 +80,31 @@ class PSKD(Recipe):
 
     ``teacher`` is ``memory`` (a table of examples x classes, from the last epoch's training passes) or ``snapshot``
     (a frozen copy of the last epoch's network, asked about the current view: for tables that would not fit).
+    Label smoothing (``smoothing``) and mixup (``mixup_alpha`` of its Beta distribution, 0 for none) change the hard
+    targets that are refined. Mixup needs the snapshot: a table holds no prediction for a mixed view.
     """
 
     criterion: PSKDTargets
 
-    def __init__(self, build_network: BuildNetwork, *, alpha_T: float = 0.8, teacher: str = "memory") -> None:
+    def __init__(
+        self,
+        build_network: BuildNetwork,
+        *,
+        alpha_T: float = 0.8,
+        teacher: str = "memory",
+        smoothing: float = 0.0,
+        mixup_alpha: float = 0.0,
+    ) -> None:
         super().__init__(build_network)
         if teacher not in ("memory", "snapshot"):
             raise InputError(f"teacher is {teacher!r}; choose 'memory' or 'snapshot'")
         if not 0 <= alpha_T <= 1:
             raise InputError(f"alpha_T is {alpha_T}; give a number from 0 to 1")
-        self.alpha_T = alpha_T
+        if not 0 <= smoothing < 1:
+            raise InputError(f"smoothing is {smoothing}; give a number from 0 to below 1")
+        if mixup_alpha > 0 and teacher == "memory":
+            raise InputError(f"mixup_alpha is {mixup_alpha}, which the memory cannot serve; choose teacher 'snapshot'")
+        self.alpha_T, self.smoothing, self.mixup_alpha = alpha_T, smoothing, mixup_alpha
         self.snapshot = copy.deepcopy(self.network).requires_grad_(False) if teacher == "snapshot" else None
         self.epochs = 1
         self.epoch = 0
@@ -88,7 +113,7 @@ class PSKD(Recipe):
         """Set up one remembered prediction an example (none for the snapshot teacher)."""
         self.epochs = epochs
         rows = 0 if self.snapshot is not None else len(data)
-        self.criterion = PSKDTargets(rows, data.num_classes, self.alpha_T, epochs)
+        self.criterion = PSKDTargets(rows, data.num_classes, self.alpha_T, epochs, self.smoothing)
 
     def begin_epoch(self, epoch: int) -> None:
         """Raise the weight of earlier predictions; the snapshot becomes the network as it stands."""
@@ -100,20 +125,23 @@ class PSKD(Recipe):
 
     def step(self, batch: Batch, optimise: Optimise) -> dict[str, Tensor]:
         """Step towards the refined targets, then remember this pass's predictions."""
-        logits = self.network(batch["inputs"])  # (B, classes)
-        loss = soft_cross_entropy(logits, self._targets(batch))
+        pairs = draw_mixup(len(batch["index"]), self.mixup_alpha, self.generator)
+        inputs = mix(batch["inputs"].float(), pairs) if self.mixup_alpha > 0 else batch["inputs"]
+        logits = self.network(inputs)  # (B, classes)
+        loss = soft_cross_entropy(logits, self._targets(batch, inputs, pairs))
         optimise(loss)
         if self.snapshot is None:
             self.criterion.update(batch["index"], logits)
         return {"loss": loss.detach()}
 
     @torch.no_grad()
-    def _targets(self, batch: Batch) -> Tensor:
-        if self.snapshot is None or self.epoch == 0:
+    def _targets(self, batch: Batch, inputs: Tensor, pairs: MixupPairs) -> Tensor:
+        if self.snapshot is None:
             return self.criterion.targets(batch["index"], batch["labels"])
-        previous = self.snapshot(batch["inputs"]).softmax(dim=1)
-        onehot = functional.one_hot(batch["labels"], previous.shape[1]).to(previous.dtype)
-        return refine_targets(onehot, previous, self.criterion.alpha)
+        hard = mix(self.criterion.hard_targets(batch["labels"]), pairs)
+        if self.epoch == 0:
+            return hard
+        return refine_targets(hard, self.snapshot(inputs).softmax(dim=1), self.criterion.alpha)
 
 
 RECIPES = {"ps-kd": PSKD}
@@ -130,6 +158,6 @@ CARD = Card(
     link="https://arxiv.org/abs/2006.12000",
     authors_code="lgcnsai/PS-KD-Pytorch",
     licence="MIT",
-    defaults={"alpha_T": 0.8, "teacher": "memory"},
+    defaults={"alpha_T": 0.8, "teacher": "memory", "smoothing": 0.0, "mixup_alpha": 0.0},
     cost="cross-entropy plus a table of examples x classes; the snapshot teacher adds a forward pass",
 )
