@@ -25,11 +25,12 @@ from labelwise.training.loop import (
     TrainResult,
     _fabric,
     _train_in_process,
-    accuracy,
-    predict_logits,
+    predict_outputs,
+    predicted_blocks,
     train,
 )
 from labelwise.training.recipe import Recipe
+from labelwise.training.task import accuracy
 from recipes import NUM_CLASSES, TABLE, Row
 
 every_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
@@ -70,7 +71,7 @@ def test_the_table_has_every_recipe() -> None:
 def test_learns(row: Row) -> None:
     recipe, result = fit(row)
     unseen = row.data(seed=2, per_class=40)
-    assert accuracy(predict_logits(recipe, unseen), unseen.labels) > 0.8  # chance is a third
+    assert accuracy(predicted_blocks(recipe, unseen)) > 0.8  # chance is a third
     assert len(result.history) == row.epochs
     assert all(entry["epoch"] == number for number, entry in enumerate(result.history))
     assert not any(module.training for module in recipe.modules())
@@ -113,7 +114,7 @@ def test_state_dict_round_trip(row: Row) -> None:
     other.begin(row.data(), None, row.epochs)
     other.load_state_dict(recipe.state_dict())
     unseen = row.data(seed=2)
-    assert torch.equal(predict_logits(recipe, unseen), predict_logits(other, unseen))
+    assert torch.equal(predict_outputs(recipe, unseen), predict_outputs(other, unseen))
     assert save(_contiguous(other.state_dict())) == save(_contiguous(recipe.state_dict()))
 
 
@@ -147,7 +148,7 @@ def test_one_class_survives(row: Row) -> None:
     data = TrainingData(data.inputs, torch.zeros_like(data.labels), NUM_CLASSES)
     recipe = row.build(data)
     train(recipe, data, row.settings(), validation=data)
-    assert (predict_logits(recipe, data).argmax(dim=1) == 0).double().mean() > 0.8
+    assert (predict_outputs(recipe, data).argmax(dim=1) == 0).double().mean() > 0.8
 
 
 @every_row
@@ -156,7 +157,7 @@ def test_one_example_survives(row: Row) -> None:
     data = TrainingData(data.inputs[:1], data.labels[:1], NUM_CLASSES)
     recipe = row.build(data)
     result = train(recipe, data, row.settings(epochs=2), validation=data)
-    assert torch.isfinite(predict_logits(recipe, data)).all()
+    assert torch.isfinite(predict_outputs(recipe, data)).all()
     assert len(result.history) == 2
 
 
@@ -165,7 +166,7 @@ def test_batches_of_one_survive(row: Row) -> None:
     data = row.data(per_class=2)
     recipe = row.build(data)
     train(recipe, data, row.settings(epochs=2, batch_size=1), validation=data)
-    assert torch.isfinite(predict_logits(recipe, data)).all()
+    assert torch.isfinite(predict_outputs(recipe, data)).all()
 
 
 @every_row
@@ -174,7 +175,7 @@ def test_extreme_inputs_survive(row: Row) -> None:
     data = TrainingData(1e4 * data.inputs, data.labels, NUM_CLASSES)
     recipe = row.build(data)
     train(recipe, data, row.settings(epochs=2, learning_rate=1e-9))
-    assert torch.isfinite(predict_logits(recipe, data)).all()
+    assert torch.isfinite(predict_outputs(recipe, data)).all()
 
 
 @every_row

@@ -21,7 +21,7 @@ from labelwise.networks.network import Network, Standardize
 from labelwise.networks.pretrained import DEFAULT_BACKBONE, backbone_features, load_backbone
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 from labelwise.training.data import TrainingData
-from labelwise.training.loop import Checkpointing, Row, Watch, predict_logits, train
+from labelwise.training.loop import Checkpointing, Row, Watch, predict_outputs, train
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import derive_seed, seeded
 from labelwise.training.settings import Settings
@@ -161,7 +161,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Return logits (n, classes) float32."""
         check_is_fitted(self, "recipe_")
         inputs = self._to_inputs(self._check_new(X))
-        return predict_logits(self.recipe_, self._training_data(inputs, np.full(len(inputs), -1))).numpy()  # type: ignore[arg-type]
+        return predict_outputs(self.recipe_, self._training_data(inputs, np.full(len(inputs), -1))).numpy()  # type: ignore[arg-type]
 
     def predict_proba(self, X: Inputs) -> np.ndarray:
         """Return class probabilities (n, classes) float64 whose rows sum to 1, columns in the order of ``classes_``."""

@@ -173,7 +173,7 @@ def _curve(trained: Trained, role: Any) -> TrainingRun:
         name=trained.name,
         role=role,
         train_loss=column("loss") or (),
-        accuracy_given=column("validation_accuracy") or (),
+        accuracy_given=column("validation_score") or (),
         accuracy_true=column("accuracy_true"),
         memorised=column("memorised"),
     )

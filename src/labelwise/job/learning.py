@@ -12,7 +12,7 @@ from labelwise.job.options import Options
 from labelwise.job.progress import Progress
 from labelwise.job.workspace import Piece, Workspace
 from labelwise.training.data import TrainingData
-from labelwise.training.loop import Row, Watch, predict_logits
+from labelwise.training.loop import Row, Watch, predict_outputs
 from labelwise.training.recipe import Recipe
 
 # The strength of the regulariser is the one option of the default recipe that matters; it is chosen from these.
@@ -45,9 +45,9 @@ class Trained:
     model: Classifier
 
     @property
-    def validation_accuracy(self) -> float:
-        """Accuracy on the given validation labels after the last epoch."""
-        return self.history[-1]["validation_accuracy"]
+    def validation_score(self) -> float:
+        """Score on the given validation labels after the last epoch."""
+        return self.history[-1]["validation_score"]
 
 
 def candidates(recipe: str) -> list[dict[str, Any]]:
@@ -175,7 +175,7 @@ class Trainer:
         split = len(wrong[:2000])
 
         def watch(recipe: Recipe, epoch: int) -> Row:
-            predicted = predict_logits(recipe, data).argmax(dim=1).numpy()
+            predicted = predict_outputs(recipe, data).argmax(dim=1).numpy()
             return {
                 "accuracy_true": _share(predicted[split:] == truth[asked[split:]]),
                 "memorised": _share(predicted[:split] == labels[asked[:split]]),
@@ -205,7 +205,7 @@ def choose(trainer: Trainer, rows: np.ndarray, validation_rows: np.ndarray) -> T
     trained = [
         trainer.train(_name(recipe, options), recipe, options, rows, validation_rows) for options in candidates(recipe)
     ]
-    return max(trained, key=lambda each: each.validation_accuracy)
+    return max(trained, key=lambda each: each.validation_score)
 
 
 def _name(recipe: str, options: dict[str, Any]) -> str:
@@ -213,8 +213,8 @@ def _name(recipe: str, options: dict[str, Any]) -> str:
 
 
 def _summary(row: Row) -> str:
-    if "validation_accuracy" in row:
-        return f"agrees with {row['validation_accuracy']:.1%} of the given validation labels"
+    if "validation_score" in row:
+        return f"agrees with {row['validation_score']:.1%} of the given validation labels"
     return f"loss {row['loss']:.3f}" if "loss" in row else ""
 
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from labelwise.training.task import CLASSIFICATION, Task
+
 
 class Batch(TypedDict):
-    """``index`` (B,) int64, the position in the data; ``inputs`` (B, ...); ``labels`` (B,) int64."""
+    """``index`` (B,) int64, the position in the data; ``inputs`` (B, ...); ``labels`` (B, ...) as the task has them."""
 
     index: Tensor
     inputs: Tensor
@@ -21,14 +23,16 @@ class Batch(TypedDict):
 class TrainingData:
     """Inputs and given labels of the examples to learn from.
 
-    ``inputs`` is a tensor (n, ...) or a map-style data set whose items are (input, label); ``labels`` (n,) int64.
-    With a data set, ``workers`` processes load items.
+    ``inputs`` is a tensor (n, ...) or a map-style data set whose items are (input, label). ``labels`` (n, ...) are of
+    the kind that ``task`` says, for classification (n,) int64. ``num_classes`` is the number of outputs a network has
+    for them. With a data set, ``workers`` processes load items.
     """
 
     inputs: Tensor | Dataset
     labels: Tensor
     num_classes: int
     workers: int = 0
+    task: Task = CLASSIFICATION
 
     def __len__(self) -> int:
         return len(self.labels)

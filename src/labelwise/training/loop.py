@@ -5,7 +5,7 @@ import hashlib
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from labelwise.training.checkpoint import (
     set_learning_rate,
     unflatten_optimizer,
 )
-from labelwise.training.data import TrainingData, epoch_batches, in_order
+from labelwise.training.data import TrainingData, in_order
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import derive_seed, generator, seeded
 from labelwise.training.settings import Settings
@@ -35,6 +35,8 @@ Row = dict[str, float]
 Watch = Callable[[Recipe, int], Row]
 
 REFUSAL = "refusal.txt"
+# Precisions under which the weights themselves are of another type than float32.
+WEIGHT_TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Checkpointing:
 
 @dataclass
 class TrainResult:
-    """One row of numbers an epoch, and the state of the epoch with the best validation accuracy."""
+    """One row of numbers an epoch, and the state of the epoch with the best validation score."""
 
     history: list[Row] = field(default_factory=list)
     best_epoch: int | None = None
@@ -71,7 +73,8 @@ def train(
     the caller's to the row; ``on_epoch`` hears each finished row. With several devices the work is spread over
     processes by Lightning Fabric and ``watch`` and ``on_epoch`` must be importable functions.
     A run resumed from a checkpoint ends with the same bytes as one that was never stopped (same machine and versions).
-    Raises InputError where there is nothing to learn from, a label is no class, or the loss stops being finite.
+    Raises InputError where there is nothing to learn from, labels are not of the task's kind, or the loss stops being
+    finite.
     """
     _check(data)
     arguments = (recipe, data, settings, validation, watch, checkpointing, on_epoch)
@@ -85,27 +88,25 @@ def train(
     return result
 
 
-@torch.no_grad()
-def predict_logits(recipe: Recipe, data: TrainingData, *, batch_size: int = 512) -> Tensor:
-    """Return logits (n, classes) float32 on the CPU, networks in evaluation mode and left as they were."""
-    was_training = {module: module.training for module in recipe.modules()}
-    recipe.eval()
-    device = next(recipe.parameters()).device
-    rows = [
-        recipe.predict(batch["inputs"].to(device)).float().cpu()
-        for batch in data.batches(in_order(len(data), batch_size))
-    ]
-    for module, mode in was_training.items():
-        module.training = mode
+def predict_outputs(recipe: Recipe, data: TrainingData, *, batch_size: int = 512) -> Tensor:
+    """Return what the recipe predicts for every row (for classification logits (n, classes)), float32 on the CPU."""
+    rows = [outputs for outputs, _ in predicted_blocks(recipe, data, batch_size=batch_size)]
     return torch.cat(rows) if rows else torch.zeros(0, data.num_classes)
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of rows whose largest logit is at the label; rows labelled -1 do not count; 0 where none counts."""
-    known = labels >= 0
-    if not known.any():
-        return 0.0
-    return float((logits.argmax(dim=1) == labels)[known].double().mean())
+@torch.no_grad()
+def predicted_blocks(recipe: Recipe, data: TrainingData, *, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield predictions float32 and given labels of a block of rows after the other, on the CPU.
+
+    The networks are in evaluation mode meanwhile and then left as they were.
+    """
+    was_training = {module: module.training for module in recipe.modules()}
+    recipe.eval()
+    device = next(recipe.parameters()).device
+    for batch in data.batches(in_order(len(data), batch_size)):
+        yield recipe.predict(batch["inputs"].to(device)).float().cpu(), batch["labels"]
+    for module, mode in was_training.items():
+        module.training = mode
 
 
 def _check(data: TrainingData) -> None:
@@ -113,13 +114,7 @@ def _check(data: TrainingData) -> None:
         raise InputError("there are no labelled training examples; give at least one")
     if len(data.inputs) != len(data):  # type: ignore[arg-type]
         raise InputError(f"there are {len(data.inputs)} inputs but {len(data)} labels; give one label an input")  # type: ignore[arg-type]
-    wrong = torch.nonzero((data.labels < 0) | (data.labels >= data.num_classes))
-    if len(wrong):
-        row = int(wrong[0])
-        raise InputError(
-            f"training example {row} has label {int(data.labels[row])}, but classes are 0 to {data.num_classes - 1}; "
-            "correct it, or leave unlabelled examples out of training"
-        )
+    data.task.check(data)
 
 
 def _fabric(settings: Settings) -> Fabric:
@@ -165,7 +160,8 @@ def _train(
     on_epoch: Callable[[Row], None] | None,
 ) -> TrainResult:
     recipe.begin(data, validation, settings.epochs)
-    recipe.to(fabric.device)
+    # Before a checkpoint is read: weights of another type would round what it holds.
+    recipe.to(device=fabric.device, dtype=WEIGHT_TYPES.get(settings.precision))
     plain = {name: getattr(recipe, name) for name in recipe.networks()}
     optimizers = {name: _optimizer(network, settings) for name, network in plain.items()}
     identity = _identity(recipe, data, settings)
@@ -229,7 +225,7 @@ def _run_epoch(
     counts: dict[str, int] = {}
     for number in range(recipe.passes_per_epoch):
         recipe.begin_pass(number)
-        order = epoch_batches(len(data), settings.batch_size, generator(settings.seed, "order", epoch, number))
+        order = recipe.batches(len(data), settings.batch_size, generator(settings.seed, "order", epoch, number))
         shares = [_own_share(index, fabric) for index in order]
         for index, batch in zip(order, data.batches(shares, seed=settings.seed + epoch), strict=True):
             optimise = _Optimise(fabric, recipe, optimizers, settings, len(batch["index"]) / len(index))
@@ -295,7 +291,7 @@ def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
 def _measure(recipe: Recipe, validation: TrainingData | None, watch: Watch | None, epoch: int) -> Row:
     row: Row = {}
     if validation is not None:
-        row["validation_accuracy"] = accuracy(predict_logits(recipe, validation), validation.labels)
+        row["validation_score"] = validation.task.score(predicted_blocks(recipe, validation))
     if watch is not None:
         row |= watch(recipe, epoch)
     return row
@@ -303,7 +299,7 @@ def _measure(recipe: Recipe, validation: TrainingData | None, watch: Watch | Non
 
 def _is_best(result: TrainResult) -> bool:
     """Strictly better than every epoch before: of equal epochs the first is kept."""
-    scores = [row["validation_accuracy"] for row in result.history]
+    scores = [row["validation_score"] for row in result.history]
     return len(scores) == 1 or scores[-1] > max(scores[:-1])
 
 

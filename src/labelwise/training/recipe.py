@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.labels.corrections import Corrections
-from labelwise.training.data import Batch, TrainingData
+from labelwise.training.data import Batch, TrainingData, epoch_batches
 
 BuildNetwork = Callable[[], nn.Module]
 
@@ -55,6 +55,10 @@ class Recipe(nn.Module):
     def begin_pass(self, number: int) -> None:
         """Called before each pass over the data within an epoch (``passes_per_epoch`` of them)."""
 
+    def batches(self, num_examples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+        """Indices (B,) of each batch of a pass: all examples shuffled, unless the method needs others together."""
+        return epoch_batches(num_examples, batch_size, generator)
+
     def learning_rate_factor(self, epoch: int) -> float:
         """A factor on top of the schedule, for methods with stages."""
         return 1.0
@@ -77,7 +81,7 @@ class Recipe(nn.Module):
         """Called after a 0-based epoch."""
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Return logits (B, classes) for new inputs (B, ...)."""
+        """Return outputs for new inputs (B, ...): for classification logits (B, classes)."""
         return self.network(inputs)
 
     def corrections(self) -> Corrections | None:

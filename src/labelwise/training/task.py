@@ -1,0 +1,52 @@
+"""What kind of labels a training has: which ones may be trained on, and how good predictions for them are."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from labelwise.errors import InputError
+
+if TYPE_CHECKING:
+    from labelwise.training.data import TrainingData
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of labels.
+
+    ``check(data)`` raises InputError for labels that cannot be trained on. ``score(blocks)`` says how good the outputs
+    of ``Recipe.predict`` are, given pairs of outputs and labels, a block of rows each: larger is better, unknown
+    labels are left out, and it is 0 where none is known. ``metric`` names it.
+    """
+
+    name: str
+    metric: str
+    check: Callable[["TrainingData"], None]
+    score: Callable[[Iterable[tuple[Tensor, Tensor]]], float]
+
+
+def accuracy(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Share of rows whose largest logit (n, classes) is at the label (n,); rows labelled -1 do not count."""
+    correct, total = 0, 0
+    for logits, labels in blocks:
+        known = labels >= 0
+        correct += int((logits.argmax(dim=1) == labels)[known].sum())
+        total += int(known.sum())
+    return correct / max(total, 1)
+
+
+def check_classes(data: "TrainingData") -> None:
+    """Every label (n,) int64 must be a class: unlabelled rows do not train."""
+    wrong = torch.nonzero((data.labels < 0) | (data.labels >= data.num_classes))
+    if len(wrong):
+        row = int(wrong[0])
+        raise InputError(
+            f"training example {row} has label {int(data.labels[row])}, but classes are 0 to {data.num_classes - 1}; "
+            "correct it, or leave unlabelled examples out of training"
+        )
+
+
+CLASSIFICATION = Task("classification", "accuracy", check_classes, accuracy)
