@@ -5,17 +5,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from labelwise.methods import find_recipe
-from labelwise.networks.build import build_network
 from labelwise.training.data import TrainingData
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import seeded
 from labelwise.training.settings import Settings
-
-NUM_CLASSES = 3
+from toys import POINTS, Toy
 
 
 @dataclass(frozen=True)
@@ -28,26 +23,20 @@ class Row:
     network: str = "mlp-12"
     epochs: int = 6
     differs: str = ""
+    toy: Toy = POINTS
+    changes: dict[str, Any] = field(default_factory=dict)  # of the settings
 
     def settings(self, **changes: Any) -> Settings:
         fixed: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.05, "weight_decay": 1e-4, "accelerator": "cpu"}
-        return Settings(**(fixed | {"epochs": self.epochs} | changes))
+        return Settings(**(fixed | {"epochs": self.epochs} | self.changes | changes))
 
     def data(self, seed: int = 0, per_class: int = 22) -> TrainingData:
-        """Well separated classes: (n, 6) numbers or (n, 1, 8, 8) pictures; 66 examples, so the last batch is odd."""
-        generator = torch.Generator().manual_seed(seed)
-        labels = torch.arange(NUM_CLASSES).repeat(per_class)
-        shape = (1, 8, 8) if self.network == "cnn" else (6,)
-        centres = 2 * torch.randn(NUM_CLASSES, *shape, generator=torch.Generator().manual_seed(99))
-        return TrainingData(
-            centres[labels] + torch.randn(len(labels), *shape, generator=generator), labels, NUM_CLASSES
-        )
+        """66 examples by default, so that the last batch is odd."""
+        return self.toy.data(self.network, seed, per_class)
 
     def build(self, data: TrainingData, seed: int = 0) -> Recipe:
-        assert isinstance(data.inputs, Tensor)
-        shape = data.inputs.shape[1:]
         with seeded(seed):
-            return find_recipe(self.recipe)(lambda: build_network(self.network, shape, NUM_CLASSES), **self.options)
+            return find_recipe(self.recipe)(lambda: self.toy.network(self.network, data), **self.options)
 
 
 HALVES = "the halves that teach each other are halves of each process's share of a batch"

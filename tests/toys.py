@@ -1,0 +1,82 @@
+"""Tiny data, networks and estimators of each task for the settings table in `recipes.py`."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelwise import Classifier
+from labelwise.networks.build import build_network
+from labelwise.training.data import TrainingData
+
+
+class Toy(Protocol):
+    """One task in small; `size` is the number of examples of each kind."""
+
+    good_score: float  # of unseen data after training: clearly better than chance
+
+    def data(self, network: str, seed: int, size: int) -> TrainingData: ...
+
+    def network(self, name: str, data: TrainingData) -> nn.Module: ...
+
+    def alike(self, data: TrainingData) -> TrainingData:
+        """The same inputs with labels that are all the same."""
+        ...
+
+    def are_alike(self, outputs: Tensor) -> bool:
+        """Whether a model trained on `alike` data says what all labels say."""
+        ...
+
+    def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
+        """Labels that must be refused, by a part of the message."""
+        ...
+
+    def estimator(self, recipe: str, network: str, **options: Any) -> Any:
+        """The task's estimator, which fits what `arrays` gives."""
+        ...
+
+    def arrays(self, data: TrainingData) -> tuple[Any, Any]: ...
+
+
+@dataclass(frozen=True)
+class Points:
+    """Three well separated classes of (n, 6) numbers or (n, 1, 8, 8) pictures."""
+
+    good_score: float = 0.8  # chance is a third
+    num_classes: int = 3
+
+    def data(self, network: str, seed: int, size: int) -> TrainingData:
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.arange(self.num_classes).repeat(size)
+        shape = (1, 8, 8) if network == "cnn" else (6,)
+        centres = 2 * torch.randn(self.num_classes, *shape, generator=torch.Generator().manual_seed(99))
+        noise = torch.randn(len(labels), *shape, generator=generator)
+        return TrainingData(centres[labels] + noise, labels, self.num_classes)
+
+    def network(self, name: str, data: TrainingData) -> nn.Module:
+        assert isinstance(data.inputs, Tensor)
+        return build_network(name, data.inputs.shape[1:], self.num_classes)
+
+    def alike(self, data: TrainingData) -> TrainingData:
+        return TrainingData(data.inputs, torch.zeros_like(data.labels), self.num_classes)
+
+    def are_alike(self, outputs: Tensor) -> bool:
+        return bool((outputs.argmax(dim=1) == 0).double().mean() > 0.8)
+
+    def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
+        wrong, unlabelled = data.labels.clone(), data.labels.clone()
+        wrong[5], unlabelled[5] = self.num_classes, -1
+        return {"example 5 has label 3": wrong, "example 5 has label -1": unlabelled}
+
+    def estimator(self, recipe: str, network: str, **options: Any) -> Classifier:
+        return Classifier(recipe, network=network, accelerator="cpu", **options)
+
+    def arrays(self, data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
+        assert isinstance(data.inputs, Tensor)
+        inputs = data.inputs.numpy()
+        return inputs[:, 0] if inputs.ndim == 4 else inputs, data.labels.numpy()
+
+
+POINTS = Points()
