@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from labelwise.data.encode import encoder_for, encoder_from_state
 from labelwise.data.examples import Examples
-from labelwise.networks.pretrained import DEFAULT_BACKBONE, backbone_features, load_backbone
+from labelwise.errors import InputError
+from labelwise.networks.pretrained import DEFAULT_BACKBONE, SMALLEST_FOR_BACKBONE, backbone_features, load_backbone
 
-# A pretrained backbone has nothing to see in pictures smaller than this.
-SMALLEST_FOR_BACKBONE = 28
 BACKBONE_SIDE = 96
 
 
@@ -32,6 +31,10 @@ class Inputs:
         cls, examples: Examples, *, network: str = "auto", weights: str | None = None, download: bool = False
     ) -> "Inputs":
         """Learn the encoding from the examples (their labels take no part)."""
+        if examples.kind != "images" and weights is not None:
+            raise InputError(
+                f"--weights are of a backbone for pictures, and the data are {examples.kind}: leave it out"
+            )
         if examples.kind != "images":
             return cls(encoder_for(examples).fit(examples.inputs))
         inputs = cls()
@@ -80,6 +83,9 @@ class Inputs:
             return cls(encoder_from_state(values["encoder"], {name: value.numpy() for name, value in tensors.items()}))
         import timm
 
+        # A name such as hf-hub:... would be looked up in the network.
+        if not timm.is_model(values["name"]):
+            raise InputError(f"the backbone {values['name']!r} is no timm model: the model file is damaged")
         backbone = timm.create_model(values["name"], pretrained=False, num_classes=0)
         backbone.load_state_dict(tensors)
         return cls(None, backbone.eval(), values["name"])

@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Corrections(NamedTuple):
     """Targets, weights and mask of n examples, as arrays or tensors of one kind.
@@ -13,3 +16,11 @@ class Corrections(NamedTuple):
     targets: Any
     weights: Any
     mask: Any
+
+    def spread(self, rows: NDArray[np.int64], count: int) -> "Corrections":
+        """Return them as arrays of ``count`` examples, at positions ``rows`` (n,); the others get 0 and False."""
+        parts = [np.asarray(part) for part in self]
+        whole = [np.zeros((count, *part.shape[1:]), part.dtype) for part in parts]
+        for target, part in zip(whole, parts, strict=True):
+            target[rows] = part
+        return Corrections(*whole)

@@ -43,8 +43,11 @@ class Standardize(nn.Module):
 
     @classmethod
     def fit(cls, inputs: Tensor, rows: int = 20_000) -> "Standardize":
-        """Measure mean and deviation over the first ``rows`` inputs (n, features...) or (n, channels, H, W)."""
-        sample = inputs[:rows].double()
+        """Measure mean and deviation over ``rows`` inputs (n, features...) or (n, channels, H, W), evenly spaced.
+
+        Data is often sorted by class, so the first rows would not do.
+        """
+        sample = inputs[:: max(1, -(-len(inputs) // rows))].double()
         axes = (0, 2, 3) if sample.ndim == 4 else (0,)
         mean = sample.mean(dim=axes, keepdim=True)[0]
         scale = sample.std(dim=axes, keepdim=True, correction=0)[0]
@@ -52,5 +55,5 @@ class Standardize(nn.Module):
         return cls(mean, torch.where(scale > 1e-7 * mean.abs(), scale, torch.zeros_like(scale)))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return ``(inputs - mean) / scale`` as float32, same shape."""
-        return (inputs.float() - self.mean) / self.scale
+        """Return ``(inputs - mean) / scale``, same shape, in the type of the network's weights (float32)."""
+        return ((inputs.float() - self.mean) / self.scale).to(self.mean.dtype)

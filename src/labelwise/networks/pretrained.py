@@ -1,6 +1,6 @@
 """Pretrained backbones: weights that are at hand, features computed once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from labelwise.errors import InputError
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+# A pretrained backbone has nothing to see in pictures with fewer pixels a side than this.
+SMALLEST_FOR_BACKBONE = 28
 
 
 def load_backbone(
@@ -22,17 +24,37 @@ def load_backbone(
     """
     import timm
 
-    if not timm.is_model(name):
-        raise InputError(f"network {name!r} is no timm model; timm.list_models() has those there are")
-    if weights is not None:
-        model = timm.create_model(name, pretrained=False)
-        load_weights(model, Path(weights))
-    elif download or _is_cached(name):
-        model = timm.create_model(name, pretrained=True)
-    else:
+    _refuse_unknown(name)
+    if weights is None and not download and not _is_cached(name):
         return None
+    with torch.random.fork_rng(devices=[]):  # the weights drawn first are overwritten; nobody's draws should move
+        model = timm.create_model(name, pretrained=weights is None)
+    if weights is not None:
+        load_weights(model, Path(weights))
     model.reset_classifier(0)  # type: ignore[operator]
     return model.eval()
+
+
+def restore_backbone(name: str, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return the backbone that ``load_backbone`` gave, from its name and state dict.
+
+    Raises InputError for a name that timm does not know, RuntimeError for tensors that do not fit.
+    """
+    import timm
+
+    _refuse_unknown(name)
+    with torch.random.fork_rng(devices=[]):
+        model = timm.create_model(name, pretrained=False)
+    model.reset_classifier(0)  # type: ignore[operator]
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _refuse_unknown(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name):
+        raise InputError(f"network {name!r} is no timm model; timm.list_models() has those there are")
 
 
 def _is_cached(name: str) -> bool:
@@ -94,22 +116,36 @@ def backbone_features(
 ) -> np.ndarray:
     """Features (n, num_features) float32 of pictures (n, H, W[, C]), resized to ``side`` pixels.
 
-    Whole numbers are bytes, 0 to 255; floating point means 0 to 1. Cost: one forward pass a picture; ``progress``
-    hears how many are done.
+    Whole numbers are bytes, 0 to 255; floating point means 0 to 1. One channel is shown in all three colours, of four
+    the last is left out. Raises InputError for other numbers or channels. Cost: one forward pass a picture;
+    ``progress`` hears how many are done.
     """
+    if pictures.ndim == 4 and pictures.shape[3] not in (1, 3, 4):
+        raise InputError(
+            f"pictures have {pictures.shape[3]} channels, but a pretrained backbone takes 1, 3 or 4: use network 'cnn'"
+        )
     config = getattr(backbone, "pretrained_cfg", {}) or {}
     mean = torch.tensor(config.get("mean", (0.5, 0.5, 0.5))).view(1, -1, 1, 1)
     std = torch.tensor(config.get("std", (0.5, 0.5, 0.5))).view(1, -1, 1, 1)
     backbone = backbone.to(device).eval()
-    blocks = []
+    blocks = [np.zeros((0, int(backbone.num_features)), dtype=np.float32)]  # type: ignore[arg-type]
     for start in range(0, len(pictures), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(pictures[start : start + batch_size]))  # (B, H, W[, C])
         batch = batch.unsqueeze(-1) if batch.ndim == 3 else batch
         scale = 1.0 if batch.is_floating_point() else 255.0
         batch = batch.movedim(-1, 1).float() / scale  # (B, C, H, W)
+        _check_range(batch, start, scale)
         batch = batch.expand(-1, 3, -1, -1) if batch.shape[1] == 1 else batch[:, :3]
         batch = nn.functional.interpolate(batch, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
         blocks.append(backbone(((batch - mean) / std).to(device)).float().cpu().numpy())
         if progress is not None:
             progress(min(start + batch_size, len(pictures)))
     return np.concatenate(blocks)
+
+
+def _check_range(batch: Tensor, start: int, scale: float) -> None:
+    outside = ~((batch >= -1e-3) & (batch <= 1 + 1e-3)).flatten(1).all(dim=1)  # (B,)
+    if outside.any():
+        row = start + int(outside.int().argmax())
+        kind = "floating-point pictures go from 0 to 1" if scale == 1.0 else "whole numbers are bytes, from 0 to 255"
+        raise InputError(f"picture {row} has values outside the range: {kind}; scale the pictures")
