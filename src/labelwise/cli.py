@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from labelwise.errors import InputError
 
 if TYPE_CHECKING:
     from labelwise.job.options import Options
+
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
 
 app = typer.Typer(
     help="Learn from imperfect labels: audit them, train on them, know how sure you are.",
@@ -61,17 +64,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Run the command; bad input ends with one sentence on stderr and exit status 1."""
+    """Run the command; bad input ends with one sentence on stderr and exit status 1, a wrong command line with 2."""
+    with warnings.catch_warnings():
+        # Warnings of libraries are for programmers; what a user must know stands in notes of the report.
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        _run()
+
+
+def _run() -> None:
     try:
-        app()
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        # Without a command the help is all there is to say, and it was said.
+        if not error.format_message():
+            sys.exit(error.exit_code)
+        _fail(f"{error.format_message().rstrip('.')}; --help lists what there is", error.exit_code)
     except InputError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("stopped; add --resume to go on from here", status=130)
-    except BrokenPipeError:
-        # The reader of our output went away: nothing is left to say, not even at interpreter shutdown.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its rights and the free space")
     except MemoryError:
@@ -80,6 +90,8 @@ def main() -> None:
         if os.environ.get("LABELWISE_DEBUG"):
             traceback.print_exc()
         _fail(f"internal error ({type(error).__name__}: {error}); please report it (LABELWISE_DEBUG=1 shows where)", 70)
+    if status == INTERRUPTED:
+        _fail("stopped; run, train and audit go on from here with --resume", INTERRUPTED)
 
 
 def _fail(sentence: str, status: int = 1) -> None:
@@ -123,7 +135,9 @@ def run(
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
     precision: Precision = "32-true",
-    skip: Annotated[list[str] | None, typer.Option(help="A step to leave out: audit, learn, trust or report.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="A step to leave out: audit, learn, trust or report; may be repeated.")
+    ] = None,
     seed: Seed = 0,
     resume: Resume = False,
 ) -> None:
@@ -318,11 +332,10 @@ def _run_job(options: "Options", resume: bool, as_json: bool = False) -> None:
         return
     from labelwise.job.words import summary
 
-    console = _console()
-    console.print()
+    typer.echo()
     for sentence in summary(outcome.metrics):
-        console.print(sentence, highlight=False)
-    console.print(f"\nReport: {outcome.folder / 'report.html'}", highlight=False)
+        typer.echo(sentence)
+    typer.echo(f"\nReport: {outcome.report}" if outcome.report else f"\nResults: {outcome.folder}")
 
 
 def _audit_files(

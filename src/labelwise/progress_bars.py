@@ -20,6 +20,7 @@ class Bars:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         )
         self.task: TaskID | None = None
         self.what = ""

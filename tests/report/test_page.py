@@ -212,7 +212,7 @@ def test_failure_leaves_the_old_report(tmp_path):
     with pytest.raises(InputError, match="noise matrix"):
         write_report(dataclasses.replace(digits_findings(), audit=bad), path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(InputError, match="it is a folder"):
         write_report(digits_findings(), tmp_path / "folder")
     assert path.read_text() == "old"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "report.html"]

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.data import pictures
-from labelwise.data.classes import UNKNOWN, UNLABELLED, LabelCells, encode_labels, find_classes, read_labels
+from labelwise.data.classes import (
+    STRANGE_TRUTH,
+    UNKNOWN,
+    UNLABELLED,
+    LabelCells,
+    encode_labels,
+    find_classes,
+    read_labels,
+)
 from labelwise.data.examples import Examples, Rejection
 from labelwise.data.files import printable, quote, safe_name
 from labelwise.data.folders import size_note
@@ -123,7 +131,7 @@ def npz_schema(
     schema: dict[str, Any] = {"classes": names, "label": label, "truth": truth, "split": split}
     if _holds_pictures(header):
         height, width, channels = _picture_shape(header.shape)
-        size = pictures.check_size(image_size) if image_size else height
+        size = pictures.check_size(image_size) if image_size is not None else height
         if image_size is None and height != width:
             size = min(height, width)
         return schema | {"kind": "images", "image_size": size, "channels": channels}
@@ -211,8 +219,7 @@ def _read_columns(file: NpzFile, schema: dict[str, Any], rows: int, strict: bool
         given = encode_labels(_labels(file, label, rows), schema["classes"])
     true_labels = None
     if truth and (strict or truth in file.names):
-        encoded = encode_labels(_labels(file, truth, rows), schema["classes"])
-        true_labels = np.maximum(encoded, UNLABELLED)
+        true_labels = encode_labels(_labels(file, truth, rows), schema["classes"])
     held_out = None
     if split and (strict or split in file.names):
         values = file.read(split)
@@ -254,20 +261,23 @@ def _block_examples(
     inputs = inputs[kept]
     if schema["kind"] == "images":
         inputs = pictures.resize(_as_pictures(inputs), schema["image_size"], schema["channels"])
-    rows = slice(start, start + len(block))
+    truth = None if columns.truth is None else columns.truth[start : start + len(block)]
+    notes = [size_note(schema)] if schema["kind"] == "images" else []
+    if truth is not None and (truth == UNKNOWN).any():
+        notes.append(STRANGE_TRUTH)
     return Examples(
         name=safe_name(file.path.stem),
         kind=schema["kind"],
         inputs=inputs,
         given=np.maximum(given[kept], UNLABELLED),
         classes=tuple(schema["classes"]),
-        truth=None if columns.truth is None else columns.truth[rows][kept],
+        truth=None if truth is None else np.maximum(truth[kept], UNLABELLED),
         index=start + kept,
         locations=row_location,
-        split=None if columns.split is None else columns.split[rows][kept],
+        split=None if columns.split is None else columns.split[start + kept],
         rejected=[Rejection(start + row, row_location(start + row), reason) for row, reason in checks.reasons()],
         schema=schema,
-        notes=[size_note(schema)] if schema["kind"] == "images" else [],
+        notes=notes,
     )
 
 

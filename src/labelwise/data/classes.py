@@ -12,6 +12,7 @@ from labelwise.errors import InputError
 
 UNLABELLED = -1
 UNKNOWN = -2
+STRANGE_TRUTH = "some true labels are not among the classes of the given labels: they count as unknown"
 MAX_CLASS_NAME = 1_000  # characters of a label cell
 
 _INTEGER = re.compile(r"[+-]?\d+")

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -68,6 +69,12 @@ def atomic_write(path: str | Path, *, text: bool = False) -> Iterator[IO[Any]]:
         # A full disk can make the implicit close fail too; the first error is the one to tell.
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the hidden files that kills in the middle of ``atomic_write(path)`` left behind."""
+    for left in path.parent.glob(f".{glob.escape(path.name[:100])}.????????????.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -379,7 +379,7 @@ def _at_size(examples: Examples, image_size: int | None) -> Examples:
     if examples.kind != "images":
         return examples
     channels = examples.inputs.shape[-1]
-    size = pictures.check_size(image_size) if image_size else examples.inputs.shape[1]
+    size = pictures.check_size(image_size) if image_size is not None else examples.inputs.shape[1]
     schema = {"kind": "images", "image_size": size, "channels": channels, "classes": list(examples.classes)}
     return replace(
         examples,

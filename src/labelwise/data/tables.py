@@ -12,6 +12,7 @@ from labelwise.data import pictures
 from labelwise.data.batches import Batch, column_names, read_batches
 from labelwise.data.classes import (
     MAX_CLASS_NAME,
+    STRANGE_TRUTH,
     UNKNOWN,
     UNLABELLED,
     LabelCells,
@@ -281,6 +282,9 @@ def _batch_examples(path: Path, batch: Batch, schema: dict[str, Any], strict: bo
     checks = RowChecks(rows)
     given = _labels(path, batch, schema, "label", checks, strict)
     truth = _labels(path, batch, schema, "truth", RowChecks(rows), strict=False)
+    notes = [size_note(schema)] if schema["kind"] == "images" else []
+    if truth is not None and (truth == UNKNOWN).any():
+        notes.append(STRANGE_TRUTH)
     split = None
     if schema.get("split") in batch.table.column_names:
         place = f"the column {quote(schema['split'])} of {printable(path)}"
@@ -309,22 +313,22 @@ def _batch_examples(path: Path, batch: Batch, schema: dict[str, Any], strict: bo
         name=safe_name(path.stem),
         kind=schema["kind"],
         inputs=inputs,
-        given=np.full(len(kept), UNLABELLED, dtype=np.int64) if given is None else given[kept],
+        given=np.full(len(kept), UNLABELLED, dtype=np.int64) if given is None else np.maximum(given[kept], UNLABELLED),
         classes=tuple(schema["classes"]),
-        truth=None if truth is None else truth[kept],
+        truth=None if truth is None else np.maximum(truth[kept], UNLABELLED),
         index=at[kept],
         locations=row_location,
         split=None if split is None else split[kept],
         rejected=sorted(rejected, key=lambda rejection: rejection.index),
         schema=schema,
-        notes=[size_note(schema)] if schema["kind"] == "images" else [],
+        notes=notes,
     )
 
 
 def _labels(
     path: Path, batch: Batch, schema: dict[str, Any], role: str, checks: RowChecks, strict: bool
 ) -> NDArray[np.int64] | None:
-    """Labels int64 (m,) of the column with this role, or None where the file has no such column."""
+    """Labels int64 (m,) of the column with this role, -2 = not one of the classes; None where there is no column."""
     name = schema.get(role)
     if name is None or name not in batch.table.column_names:
         if strict and name is not None:
@@ -337,7 +341,7 @@ def _labels(
     if strict:
         for row in np.flatnonzero(labels == UNKNOWN).tolist():
             checks.reject_row(row, f"its label {quote(cells.names[cells.codes[row]])} is not one of the classes")
-    return np.maximum(labels, UNLABELLED)
+    return labels
 
 
 def _text_values(column: Any, name: str) -> NDArray[np.object_]:

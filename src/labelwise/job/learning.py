@@ -23,7 +23,8 @@ LAMBDAS = (1.0, 3.0, 7.0)
 class Task:
     """The rows of a run as the trainings see them.
 
-    ``inputs`` (n, ...), ``labels`` (n,) int64 positions in the classes, -1 unlabelled; ``truth`` (n,) or None.
+    ``inputs`` (n, ...), ``labels`` (n,) int64 positions in the classes, -1 unlabelled; ``truth`` (n,), -1 unknown, or
+    None where no test row has one to score by.
     """
 
     inputs: np.ndarray
@@ -158,6 +159,7 @@ class Trainer:
         model.fit(
             self.task.inputs[rows],
             self.task.labels[rows],
+            classes=np.arange(self.task.num_classes),
             watch=self._watch(rows) if alone else None,
             on_epoch=(lambda row: self.progress.advance(_summary(row))) if alone else None,
             **held,

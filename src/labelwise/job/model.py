@@ -1,6 +1,6 @@
 """The saved model of a run: encoding, network, temperature and prediction sets in one folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,17 @@ import torch
 from labelwise import __version__
 from labelwise.certainty.calibration import softmax
 from labelwise.certainty.conformal import SplitConformal
-from labelwise.data.files import write_csv
+from labelwise.data.examples import Examples, Rejection, concatenate
+from labelwise.data.files import printable, remove_leftovers, write_csv
 from labelwise.data.open import iter_blocks
 from labelwise.errors import InputError
 from labelwise.estimators.classifier import Classifier
 from labelwise.job.inputs import Inputs
+from labelwise.job.outputs import write_rejected
 from labelwise.job.progress import Progress, Silent
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
+
+BATCH_ROWS = 512  # that the network sees at a time
 
 
 class Counts(NamedTuple):
@@ -81,7 +85,9 @@ class Model:
                 None if manifest["conformal"] is None else SplitConformal.from_state(manifest["conformal"]),
                 float(manifest["alpha"]),
             )
-        except (KeyError, TypeError, RuntimeError) as error:
+        except InputError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{folder}: the manifest does not describe this model ({type(error).__name__}: {error}); "
                 "copy it again or train anew"
@@ -100,34 +106,67 @@ class Model:
         block_rows: int = 4096,
         progress: Progress | None = None,
     ) -> Counts:
-        """Predict rows of ``source`` block by block; write labels, probabilities and sets, rejected rows beside it.
+        """Predict rows of ``source`` block by block; write labels, probabilities and sets to ``out``.
 
-        Memory holds one block. The rejected rows go to ``OUT.rejected.csv``, where there are any.
+        Rejected rows go to ``OUT.rejected.csv``. Memory holds one block, or one batch of the network where that is
+        larger; the files do not depend on the size of blocks. Raises InputError where a file would overwrite the
+        source, or for an ``alpha`` without prediction sets.
         """
+        if alpha is not None and self.conformal is None:
+            raise InputError("this model has no prediction sets, as the trust step was skipped: leave out --alpha")
+        out_rejected = out.with_name(out.stem + ".rejected.csv")
+        for path in (out, out_rejected):
+            _refuse_overwriting(source, path)
+            remove_leftovers(path)
         progress = progress or Silent()
         progress.start("predict", 0)
         alpha = self.alpha if alpha is None else alpha
-        rejected: list[list[Any]] = []
+        rejected: list[Rejection] = []
         predicted = 0
 
         def rows() -> Iterator[list[Any]]:
             nonlocal predicted
-            for block in iter_blocks(source, self.schema, block_rows=block_rows):
-                rejected.extend([each.index, each.location, each.reason] for each in block.rejected)
-                if not len(block):
-                    continue
-                probs = self.predict_proba(block.inputs)
+            for batch in _batches(iter_blocks(source, self.schema, block_rows=block_rows), rejected):
+                probs = self.predict_proba(batch.inputs)
                 sets = None if self.conformal is None else self.conformal.predict_sets(probs, alpha)
                 for row, best in enumerate(probs.argmax(axis=1)):
                     members = [] if sets is None else [self.classes[k] for k in np.flatnonzero(sets[row])]
                     numbers = [round(float(value), 6) for value in probs[row]]
-                    yield [int(block.index[row]), block.location(row), self.classes[best], "|".join(members), *numbers]
-                predicted += len(block)
+                    yield [int(batch.index[row]), batch.location(row), self.classes[best], "|".join(members), *numbers]
+                predicted += len(batch)
                 progress.advance(f"{predicted:,} rows")
 
         header = ["index", "location", "predicted", "prediction_set", *(f"p({name})" for name in self.classes)]
         write_csv(out, header, rows())
-        if rejected:
-            write_csv(out.with_name(out.stem + ".rejected.csv"), ["index", "location", "reason"], rejected)
+        write_rejected(out_rejected, rejected)
         progress.finish(f"{predicted:,} rows")
         return Counts(predicted, len(rejected))
+
+
+def _batches(blocks: Iterable[Examples], rejected: list[Rejection]) -> Iterator[Examples]:
+    """The rows of all blocks, regrouped to multiples of BATCH_ROWS but for the rest; adds to ``rejected``.
+
+    How many rows are multiplied at a time shows in the last bits of a product: with the same batches, whatever the
+    blocks, the same numbers come out.
+    """
+    held: list[Examples] = []
+    count = 0
+    for block in blocks:
+        rejected.extend(block.rejected)
+        if not len(block):
+            continue
+        held.append(block)
+        count += len(block)
+        if count < BATCH_ROWS:
+            continue
+        joined = concatenate(held)
+        whole = count - count % BATCH_ROWS
+        yield joined.subset(np.arange(whole))
+        held, count = [joined.subset(np.arange(whole, count))], count - whole
+    if count:
+        yield concatenate(held)
+
+
+def _refuse_overwriting(source: str, out: Path) -> None:
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise InputError(f"the predictions would overwrite {printable(source)}: choose another file with --out")

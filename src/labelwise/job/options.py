@@ -4,9 +4,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from labelwise.audit.filters import FILTERS
 from labelwise.errors import InputError
 
-STEPS = ("check", "audit", "learn", "trust", "report")
+STEPS = ("audit", "learn", "trust", "report")
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+LARGEST_SEED = 2**32 - 1  # scikit-learn takes no larger one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +50,22 @@ class Options:
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise InputError(f"alpha is {self.alpha}; give the share of misses allowed, above 0 and below 1")
-        if self.folds is not None and self.folds < 2:
-            raise InputError(f"folds is {self.folds}; cross-validation needs at least 2")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is {self.limit}; give at least 1 row")
-        unknown = [step for step in self.skip if step not in STEPS]
-        if unknown:
-            raise InputError(f"there is no step {unknown[0]!r} to skip; the steps are {', '.join(STEPS)}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"seed is {self.seed}; give a whole number from 0 to {LARGEST_SEED}")
+        for name, least in (("limit", 1), ("epochs", 1), ("devices", 1), ("image_size", 1), ("folds", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}; give at least {least}")
+        self._require("filter", self.filter_by, FILTERS)
+        self._require("accelerator", self.accelerator, ACCELERATORS)
+        self._require("precision", self.precision, PRECISIONS)
+        for step in self.skip:
+            self._require("step to skip", step, STEPS)
+
+    @staticmethod
+    def _require(what: str, value: str | None, known: tuple[str, ...]) -> None:
+        if value is not None and value not in known:
+            raise InputError(f"there is no {what} {value!r}; choose one of {', '.join(known)}")
 
     @property
     def name(self) -> str:

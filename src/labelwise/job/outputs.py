@@ -9,7 +9,7 @@ import numpy as np
 
 from labelwise import __version__
 from labelwise.certainty.calibration import softmax
-from labelwise.data.examples import DuplicateGroup, Examples
+from labelwise.data.examples import DuplicateGroup, Examples, Rejection
 from labelwise.data.files import atomic_write, write_csv
 from labelwise.job.learning import Task
 from labelwise.job.options import Options
@@ -17,10 +17,9 @@ from labelwise.job.steps import AuditStep, LearnStep, Parts
 from labelwise.job.trust import TrustStep
 
 
-def write_rejected(folder: Path, examples: Examples) -> None:
-    """``rejected.csv``: every row or file that was not used, where it is and why."""
-    rows = ([each.index, each.location, each.reason] for each in examples.rejected)
-    write_csv(folder / "rejected.csv", ["index", "location", "reason"], rows)
+def write_rejected(path: Path, rejected: Sequence[Rejection]) -> None:
+    """Every row or file that was not used, where it is and why."""
+    write_csv(path, ["index", "location", "reason"], ([each.index, each.location, each.reason] for each in rejected))
 
 
 def write_audit(folder: Path, examples: Examples, step: AuditStep) -> None:
@@ -190,7 +189,7 @@ def _trust_metrics(task: Task, parts: Parts, step: TrustStep | None) -> dict[str
         "temperature": step.temperature,
         "coverage_promised": 1 - step.alpha,
         "set_size_mean": float(test_sets.sum(axis=1).mean()),
-        "coverage_on_noisy_labels": step.coverage_given,
+        "coverage_on_noisy_labels": step.coverage_given if (task.labels[parts.test] >= 0).any() else None,
         "set_size_mean_uncorrected": float(step.plain_sets[parts.test].sum(axis=1).mean()),
     }
     if task.truth is None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from labelwise import __version__
 from labelwise.data.examples import Examples, duplicates
+from labelwise.data.files import printable, remove_leftovers
 from labelwise.data.open import open_data
 from labelwise.errors import InputError
 from labelwise.job import outputs
-from labelwise.job.findings import make_findings
+from labelwise.job.findings import FILES, make_findings
 from labelwise.job.inputs import Inputs
 from labelwise.job.learning import Task, Trainer
 from labelwise.job.model import Model
@@ -21,14 +23,19 @@ from labelwise.job.progress import Progress, Silent
 from labelwise.job.steps import AuditStep, LearnStep, Parts, run_audit, run_learn, split
 from labelwise.job.trust import TrustStep, run_trust
 from labelwise.job.workspace import Workspace, fingerprint
+from labelwise.methods import find_recipe
 from labelwise.report.page import write_report
+
+REPORT = "report.html"
+WRITTEN = (*FILES, REPORT)
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Where the results are, and the numbers of ``metrics.json``."""
+    """Where the results are, the report among them unless it was skipped, and the numbers of ``metrics.json``."""
 
     folder: Path
+    report: Path | None
     metrics: dict[str, Any]
 
 
@@ -41,14 +48,18 @@ def run(options: Options, *, progress: Progress | None = None, resume: bool = Fa
     began, started = time.monotonic(), datetime.now(UTC)
     progress = progress or Silent()
     folder = options.folder
+    find_recipe(options.recipe)
+    _check_places(options)
     examples = _check(options, progress)
-    groups = duplicates(examples)
-    inputs, task = _encode(examples, options, progress)
-    identity = options.identity() | {"data": fingerprint(task.inputs, task.labels)}
-    workspace = Workspace(folder, identity, resume=resume)
-    outputs.write_rejected(folder, examples)
-
     parts = split(examples, options.seed)
+    groups = duplicates(examples)
+    inputs, encoded = _encode(examples, options, progress)
+    task = Task(encoded, examples.given, _truth_to_score_by(examples, parts), examples.num_classes)
+    workspace = Workspace(folder, _identity(options, examples, encoded), resume=resume)
+    for name in WRITTEN:
+        remove_leftovers(folder / name)
+    outputs.write_rejected(folder / "rejected.csv", examples.rejected)
+
     network = _network_name(options, inputs)
     trainer = Trainer(task, options, network, workspace, progress)
     audited = _audit(trainer, parts, options, examples) if "audit" not in options.skip else None
@@ -65,13 +76,39 @@ def run(options: Options, *, progress: Progress | None = None, resume: bool = Fa
     metrics = outputs.metrics(options, examples, task, parts, groups, audited, learnt, trusted)
     metrics |= {"seconds": round(time.monotonic() - began, 1), "started": started.isoformat(timespec="seconds")}
     outputs.write_metrics(folder, metrics)
-    if "report" not in options.skip:
+    report = None if "report" in options.skip else folder / REPORT
+    if report is not None:
         findings = make_findings(
             options, examples, task, parts, groups, audited, learnt, trusted, metrics, inputs.notes, trainer
         )
-        write_report(findings, folder / "report.html")
+        write_report(findings, report)
     workspace.close()
-    return Outcome(folder, metrics)
+    return Outcome(folder, report, metrics)
+
+
+def _check_places(options: Options) -> None:
+    """Nothing that is read may be overwritten, and nothing that is written may be taken for data the next time."""
+    if options.source is None or not Path(options.source).exists():
+        return
+    source, folder = Path(options.source).resolve(), options.folder.resolve()
+    if source.is_dir() and folder.is_relative_to(source):
+        raise InputError(f"the results would go into {printable(folder)}, among the data: choose a folder with --out")
+    if source in {folder / name for name in WRITTEN}:
+        raise InputError(f"the results would overwrite {printable(options.source)}: choose a folder with --out")
+
+
+def _identity(options: Options, examples: Examples, encoded: np.ndarray) -> dict[str, Any]:
+    """What a resumed run must share with the one it goes on from."""
+    truth = () if examples.truth is None else (examples.truth,)
+    data = fingerprint(encoded, examples.index, examples.given, *truth)
+    return options.identity() | {"data": data, "version": __version__}
+
+
+def _truth_to_score_by(examples: Examples, parts: Parts) -> np.ndarray | None:
+    if examples.truth is None or (examples.truth[parts.test] >= 0).any():
+        return examples.truth
+    examples.notes.append("No test row has a known true label, so the models are scored on given labels.")
+    return None
 
 
 def _check(options: Options, progress: Progress) -> Examples:
@@ -97,12 +134,12 @@ def _check(options: Options, progress: Progress) -> Examples:
     return examples
 
 
-def _encode(examples: Examples, options: Options, progress: Progress) -> tuple[Inputs, Task]:
+def _encode(examples: Examples, options: Options, progress: Progress) -> tuple[Inputs, np.ndarray]:
     progress.start("prepare", 1)
     inputs = Inputs.fit(examples, network=options.network, weights=options.weights, download=options.download)
     encoded = inputs.transform(examples.inputs)
     progress.finish(" x ".join(str(size) for size in encoded.shape[1:]) + " numbers a row")
-    return inputs, Task(encoded, examples.given, examples.truth, examples.num_classes)
+    return inputs, encoded
 
 
 def _network_name(options: Options, inputs: Inputs) -> str:

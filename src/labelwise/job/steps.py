@@ -12,6 +12,7 @@ from labelwise.audit.explained import mean_log_likelihood
 from labelwise.audit.filters import DEFAULT_FILTER
 from labelwise.certainty.calibration import softmax
 from labelwise.data.examples import Examples
+from labelwise.data.files import quote
 from labelwise.errors import InputError
 from labelwise.job.learning import Trained, Trainer, choose
 from labelwise.job.workspace import Piece
@@ -42,7 +43,7 @@ class Parts:
 def split(examples: Examples, seed: int) -> Parts:
     """Divide the labelled rows: 15% each for validation and calibration, 15% for test where none is declared.
 
-    Raises InputError where too few rows are labelled to have all parts.
+    Raises InputError where too few rows, or rows of too few classes, are labelled to have all parts.
     """
     labelled = examples.given >= 0
     declared = np.zeros(len(examples.given), bool) if examples.split is None else np.asarray(examples.split) == "test"
@@ -58,7 +59,20 @@ def split(examples: Examples, seed: int) -> Parts:
         rest, test = _divide(rest, examples.given, round(share), derive_seed(seed, "test"))
     rest, calibration = _divide(rest, examples.given, round(share), derive_seed(seed, "calibration"))
     train, validation = _divide(rest, examples.given, round(share), derive_seed(seed, "validation"))
+    _check_classes(examples, audited, train)
     return Parts(train, validation, calibration, test, audited)
+
+
+def _check_classes(examples: Examples, audited: np.ndarray, train: np.ndarray) -> None:
+    """Each training must see two classes: the one on ``train``, and those of the audit on all folds but one."""
+    counts = np.bincount(examples.given[audited], minlength=examples.num_classes)
+    if (counts > 1).sum() > 1 and len(np.unique(examples.given[train])) > 1:
+        return
+    fewest = int(np.argsort(counts, kind="stable")[-2])
+    raise InputError(
+        f"nearly all labelled rows are of one class: only {counts[fewest]} are of {quote(examples.classes[fewest])}, "
+        "too few to train and to check on; give more rows of the other classes"
+    )
 
 
 def _divide(rows: np.ndarray, labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,9 +106,10 @@ def run_audit(trainer: Trainer, parts: Parts, kind: str, folds: int, filter_by: 
     smallest = int(np.bincount(labels)[np.unique(labels)].min())
     folds = max(2, min(folds, smallest))
     name, classic = _classic_model(kind)
+    # The recipe goes first: options that do not fit it are then refused at once.
     probabilities = {
-        name: _classic_probs(trainer, classic, rows, name, folds),
         trainer.options.recipe: _recipe_probs(trainer, parts, folds),
+        name: _classic_probs(trainer, classic, rows, name, folds),
     }
     best = max(probabilities, key=lambda each: mean_log_likelihood(labels, probabilities[each]))
     filter_by = filter_by or DEFAULT_FILTER

@@ -12,7 +12,7 @@ def summary(metrics: dict[str, Any]) -> list[str]:
         known = metrics.get("noise_rate_true")
         found.append(sentence + ("." if known is None else f"; {known:.1%} truly are."))
         found.append(f"{metrics['suspects']:,} suspects are listed, worst first, in suspects.csv.")
-    if metrics.get("corrected_share") is not None:
+    if metrics.get("corrected_share") is not None and metrics.get("wrongly_changed_share") is not None:
         found.append(
             f"Of the wrong labels {metrics['corrected_share']:.1%} are corrected to the true one; "
             f"of the right ones {metrics['wrongly_changed_share']:.1%} are changed by mistake."

@@ -13,6 +13,8 @@ from labelwise.data.files import atomic_write
 from labelwise.errors import InputError
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 
+MARK = "run.json"
+
 Arrays = dict[str, np.ndarray]
 Piece = tuple[Arrays, dict[str, Any]]
 
@@ -27,16 +29,15 @@ class Workspace:
         self.out = out
         self.folder = out / ".work"
         wanted = json.dumps(identity, indent=1, sort_keys=True, default=str).encode()
-        mark = self.folder / "run.json"
+        mark = self.folder / MARK
         if resume and mark.exists():
             if mark.read_bytes() != wanted:
                 raise InputError(
-                    f"{out}: the run to resume was started with other options; give the same ones, "
+                    f"{out}: the run to resume was started with other options or data; give the same ones, "
                     "or start afresh without --resume"
                 )
             return
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        self.close()
         self.folder.mkdir(parents=True)
         with atomic_write(mark) as stream:
             stream.write(wanted)
@@ -60,7 +61,9 @@ class Workspace:
         return self.folder / f"{name}.checkpoints"
 
     def close(self) -> None:
-        """Remove the pieces: the run is complete."""
+        """Remove the pieces: the run is complete, or another begins."""
+        # The mark goes first: where a kill leaves some of the pieces, nothing must take them for a run to go on with.
+        (self.folder / MARK).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @staticmethod

@@ -2,11 +2,11 @@
 
 import base64
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
+from labelwise.data.files import atomic_write
 from labelwise.report.findings import Findings
 
 _HERE = Path(__file__).parent
@@ -18,20 +18,16 @@ REJECTED_SHOWN = 200
 
 
 def write_report(findings: Findings, path: Path) -> None:
-    """Write the report as one HTML file, whole or not at all (temporary file, then renamed).
+    """Write the report as one HTML file, whole or not at all.
 
-    Raises InputError for a picture or a noise matrix of a shape that cannot be shown. Time and size grow with
-    the suspects handed in; the rows of the data set cost nothing.
+    Raises InputError for a picture or a noise matrix of a shape that cannot be shown, OutputError for a full disk and
+    the like. Time and size grow with the suspects handed in; the rows of the data set cost nothing.
     """
     path = Path(path)
-    page = render(findings).encode("utf-8")
+    page = render(findings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(page)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path, text=True) as stream:
+        stream.write(page)
 
 
 def render(findings: Findings) -> str:

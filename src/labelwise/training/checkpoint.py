@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -19,7 +20,7 @@ MANIFEST = "manifest.json"
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
     """Write tensors and manifest to ``folder`` so that a reader sees the old pair or the new one, never a mixture.
 
-    The manifest names the tensor file by its sha256 and is renamed into place last.
+    The manifest names the tensor file by its sha256, carries a sha256 of itself, and is renamed into place last.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
@@ -27,7 +28,9 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], manifest: Mappi
     name = f"tensors-{digest[:16]}.safetensors"
     with atomic_write(folder / name) as stream:
         stream.write(content)
-    document = {**manifest, "tensors": name, "sha256": digest}
+    # Through JSON and back, so that the seal is of what a reader will see.
+    document = json.loads(json.dumps({**manifest, "tensors": name, "sha256": digest}))
+    document["seal"] = _seal(document)
     with atomic_write(folder / MANIFEST) as stream:
         stream.write(json.dumps(document, indent=1, sort_keys=True).encode())
     # Tensors of older checkpoints, and what a kill while writing left behind.
@@ -55,7 +58,18 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{folder / name}: its content is not what the manifest promises (sha256 differs), "
             "so it was changed or damaged; copy it again or train anew"
         )
-    return load(content), manifest
+    if _seal(manifest) != manifest.get("seal"):
+        raise InputError(f"{folder / MANIFEST}: was changed or damaged after it was written; copy it again or train")
+    try:
+        return load(content), manifest
+    except SafetensorError as error:
+        raise InputError(f"{folder / name}: holds no tensors ({error}); copy it again or train anew") from error
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """The sha256 of all that a manifest says beside the seal itself."""
+    said = {key: value for key, value in manifest.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -119,12 +119,18 @@ def _check(data: TrainingData) -> None:
 
 def _fabric(settings: Settings) -> Fabric:
     strategy = "auto" if settings.devices == 1 else "ddp_spawn"
-    return Fabric(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        strategy=strategy,
-        precision=settings.precision,  # type: ignore[arg-type]
-    )
+    try:
+        return Fabric(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            strategy=strategy,
+            precision=settings.precision,  # type: ignore[arg-type]
+        )
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"accelerator {settings.accelerator!r} with {settings.devices} devices and precision "
+            f"{settings.precision!r} cannot be had on this machine ({error}); accelerator 'auto' takes what there is"
+        ) from error
 
 
 def _launch(fabric: Fabric, arguments: tuple[Any, ...], folder: Path) -> None:
