@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelwise import __version__
+from labelwise.data.files import printable
 from labelwise.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _run() -> None:
 
 
 def _fail(sentence: str, status: int = 1) -> None:
-    sys.stderr.write("labelwise: " + " ".join(sentence.split()) + "\n")
+    sys.stderr.write(f"labelwise: {printable(' '.join(sentence.split()))}\n")
     sys.exit(status)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -46,12 +47,16 @@ class Source(Protocol):
 
 
 def open_pred_probs(path: Path, columns: str | Sequence[str] | None = None) -> Source:
-    """Source for a .npy or .parquet file; columns: of a Parquet file, a list column or one column a class."""
+    """Source for a .npy or .parquet file.
+
+    columns: of a Parquet file, a list column or one column a class; by default 'pred_probs', and where there is none,
+    every column of floating-point numbers, in their order.
+    """
     _check_exists(path)
     if path.suffix == ".npy":
         return NpySource(path)
     if path.suffix == ".parquet":
-        return ParquetSource(path, DEFAULT_COLUMN if columns is None else columns)
+        return ParquetSource(path, _default_columns(path) if columns is None else columns)
     raise InputError(f"{path} is neither .npy nor .parquet: save the probabilities with numpy.save.")
 
 
@@ -63,8 +68,9 @@ def read_labels(path: Path, column: str) -> Ints:
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        _check_columns(pq.read_schema(path).names, [column], path)
-        values = pq.read_table(path, columns=[column]).column(0)
+        with _whole_parquet(path):
+            _check_columns(pq.read_schema(path).names, [column], path)
+            values = pq.read_table(path, columns=[column]).column(0)
         if values.null_count:
             row = int(np.asarray(values.is_null()).argmax())
             raise InputError(f"{path} row {row} has no {column}: give -1 where the label is unknown.")
@@ -125,7 +131,7 @@ class ParquetSource:
         self.path = path
         self.columns = [columns] if isinstance(columns, str) else list(columns)
         self.num_classes = 0  # not known before the first row is read
-        with pq.ParquetFile(path) as file:
+        with _whole_parquet(path), pq.ParquetFile(path) as file:
             _check_columns(file.schema_arrow.names, self.columns, path)
             self.num_rows = file.metadata.num_rows
             if self.num_rows == 0:
@@ -141,7 +147,7 @@ class ParquetSource:
         import pyarrow.parquet as pq
 
         rows = max(1, 4 * BLOCK_BYTES // (self.num_classes * self.dtype.itemsize))
-        with pq.ParquetFile(self.path) as file:
+        with _whole_parquet(self.path), pq.ParquetFile(self.path) as file:
             start = 0
             for batch in file.iter_batches(rows, columns=self.columns):
                 stop = start + batch.num_rows
@@ -218,10 +224,33 @@ def for_each_block(
 def _load_npy(path: Path, mmap_mode: Any) -> Any:
     try:
         return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InputError(
-            f"{path} is not a readable .npy file of numbers ({error}): write it with numpy.save."
+            f"{path} is not a readable .npy file of numbers, whole and without pickled objects: "
+            "write it again with numpy.save."
         ) from error
+
+
+@contextmanager
+def _whole_parquet(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a readable Parquet file, or damaged: write it again.") from error
+
+
+def _default_columns(path: Path) -> str | list[str]:
+    import pyarrow.parquet as pq
+    import pyarrow.types as types
+
+    with _whole_parquet(path):
+        schema = pq.read_schema(path)
+    numbers = [field.name for field in schema if types.is_floating(field.type)]
+    return DEFAULT_COLUMN if DEFAULT_COLUMN in schema.names or not numbers else numbers
 
 
 def _is_list(arrow_type: Any) -> bool:

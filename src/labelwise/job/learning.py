@@ -17,6 +17,7 @@ from labelwise.training.recipe import Recipe
 
 # The strength of the regulariser is the one option of the default recipe that matters; it is chosen from these.
 LAMBDAS = (1.0, 3.0, 7.0)
+CHECKPOINT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +147,7 @@ class Trainer:
             devices=self.options.devices,
             precision=self.options.precision,
             checkpoint_folder=self.workspace.checkpoints(name.replace(" ", "-")),
-            checkpoint_seconds=5.0,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
             resume=True,
             random_state=self.options.seed,
         )
