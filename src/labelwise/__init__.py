@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from labelwise.audit.audit import Audit, audit
     from labelwise.certainty.conformal import SplitConformal
+    from labelwise.certainty.label_powerset import LabelPowersetICP
     from labelwise.errors import InputError
     from labelwise.estimators.classifier import Classifier
     from labelwise.methods import cards as methods
@@ -20,11 +21,12 @@ _HOMES = {
     "audit": "audit.audit",
     "Classifier": "estimators.classifier",
     "InputError": "errors",
+    "LabelPowersetICP": "certainty.label_powerset",
     "SplitConformal": "certainty.conformal",
     "methods": "methods",
 }
 
-__all__ = ["Audit", "Classifier", "InputError", "SplitConformal", "audit", "methods"]
+__all__ = ["Audit", "Classifier", "InputError", "LabelPowersetICP", "SplitConformal", "audit", "methods"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ METHOD_FILES = (
     "methods.classification.mixup",
     "methods.classification.elr",
     "methods.classification.compress_features",
+    "certainty.label_powerset",
     "audit.card",
     "methods.classification.ps_kd",
 )
