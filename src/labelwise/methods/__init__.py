@@ -28,19 +28,22 @@ def cards() -> list[Card]:
     return [_module(name).CARD for name in METHOD_FILES]
 
 
-def recipes() -> dict[str, type["Recipe"]]:
-    """Return every recipe by its name."""
+def recipes(task: str | None = None) -> dict[str, type["Recipe"]]:
+    """Return every recipe by its name, or those of one task as the cards name it."""
     found: dict[str, type[Recipe]] = {}
     for name in METHOD_FILES:
-        found |= getattr(_module(name), "RECIPES", {})
+        module = _module(name)
+        if task in (None, module.CARD.task):
+            found |= getattr(module, "RECIPES", {})
     return found
 
 
-def find_recipe(name: str) -> type["Recipe"]:
-    """Return the recipe of that name; raises InputError, naming those there are."""
-    known = recipes()
+def find_recipe(name: str, task: str | None = None) -> type["Recipe"]:
+    """Return the recipe of that name (and task); raises InputError, naming those there are."""
+    known = recipes(task)
     if name not in known:
-        raise InputError(f"there is no recipe {name!r}; choose one of {', '.join(known)}")
+        kind = "" if task is None else f" for {task}"
+        raise InputError(f"there is no recipe {name!r}{kind}; choose one of {', '.join(known)}")
     return known[name]
 
 
