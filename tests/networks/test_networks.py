@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from labelwise.errors import InputError
 from labelwise.networks.build import build_network, default_network, is_small
 from labelwise.networks.network import Standardize
-from labelwise.networks.pretrained import backbone_features, load_backbone, load_weights
+from labelwise.networks.pretrained import backbone_features, load_backbone, load_weights, restore_backbone
 
 TINY = "test_resnet"  # timm's smallest
 
@@ -86,6 +86,19 @@ def test_standardize() -> None:
 def test_rounding_noise_is_not_blown_up() -> None:
     table = torch.full((10, 1), 1e6) + torch.tensor([0.0, 0.0625] * 5)[:, None]
     assert Standardize.fit(table)(table).abs().max() < 1
+
+
+def test_rows_sorted_by_class_are_measured_evenly() -> None:
+    table = torch.arange(10.0)[:, None].repeat_interleave(6, dim=0)
+    few = Standardize.fit(table, rows=20)
+    torch.testing.assert_close(few.mean, table.mean(dim=0))
+    torch.testing.assert_close(few.scale, table.std(dim=0, correction=0))
+
+
+def test_standardised_inputs_have_the_type_of_the_weights() -> None:
+    table = torch.rand(9, 2)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        assert Standardize.fit(table).to(dtype)(table).dtype == dtype
 
 
 # --- weights from a file
@@ -189,6 +202,32 @@ def test_features_do_not_depend_on_the_batch_or_the_layout(backbone: torch.nn.Mo
     np.testing.assert_allclose(backbone_features(model, halves, side=32), features, rtol=1e-4, atol=1e-5)
 
 
+def test_pictures_that_a_backbone_cannot_see_are_refused(backbone: torch.nn.Module) -> None:
+    pictures = np.zeros((5, 8, 8, 3))
+    pictures[3, 1, 1, 1] = 1.5
+    with pytest.raises(InputError, match="picture 3 is out of range"):
+        backbone_features(backbone, pictures, batch_size=2)
+    for odd in (np.nan, -0.5):
+        with pytest.raises(InputError, match="picture 0"):
+            backbone_features(backbone, np.full((1, 8, 8), odd))
+    with pytest.raises(InputError, match="2 channels"):
+        backbone_features(backbone, pictures[..., :2])
+    assert backbone_features(backbone, pictures[:0]).shape == (0, backbone.num_features)
+
+
+def test_a_backbone_comes_back_from_its_state(backbone: torch.nn.Module, tmp_path: Path) -> None:
+    save_file(backbone.state_dict(), tmp_path / "w.safetensors")
+    before = torch.get_rng_state()
+    first = load_backbone(TINY, tmp_path / "w.safetensors")
+    again = restore_backbone(TINY, first.state_dict())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not again.training
+    pictures = np.random.default_rng(0).random((3, 40, 40))
+    assert np.array_equal(backbone_features(first, pictures), backbone_features(again, pictures))
+    with pytest.raises(InputError, match="no timm model"):
+        restore_backbone("local-dir:/tmp", {})
+
+
 def test_a_pretrained_start_is_copied(backbone: torch.nn.Module, tmp_path: Path) -> None:
     torch.save(backbone.state_dict(), tmp_path / "w.pth")
     start = load_backbone(TINY, tmp_path / "w.pth")
@@ -201,3 +240,6 @@ def test_a_pretrained_start_is_copied(backbone: torch.nn.Module, tmp_path: Path)
         for parameter in network.parameters():
             parameter.add_(1.0)
     assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
+    for shape in ((2, 32, 32), (4, 32, 32), (5,)):
+        with pytest.raises(InputError, match="1 or 3 channels"):
+            build_network(TINY, shape, 3, pretrained=start)

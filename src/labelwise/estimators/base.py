@@ -176,7 +176,7 @@ class NetworkEstimator(BaseEstimator):
             model.recipe_.load_state_dict(_under("recipe/", tensors))
         except InputError:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{name}: the manifest does not describe this model ({error}); copy it again or train anew"
             ) from error
@@ -313,6 +313,8 @@ class NetworkEstimator(BaseEstimator):
 
     def _to_features(self, inputs: Tensor | Dataset) -> Tensor | Dataset:
         """What the network takes: features of a frozen backbone, or the inputs as they are."""
+        if self.backbone_ is not None and not isinstance(inputs, Tensor):
+            raise InputError("X is a data set, but features of frozen weights are computed from pictures in an array")
         if not isinstance(inputs, Tensor):
             return inputs
         if self.backbone_ is not None:

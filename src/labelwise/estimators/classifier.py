@@ -144,6 +144,8 @@ def _check_kind(y: np.ndarray) -> None:
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         row = int((~np.isfinite(y)).argmax())
         raise InputError(f"y row {row} is {y[row]}: give -1 where the label is unknown")
+    if y.dtype.kind == "S":
+        raise InputError("y holds bytes: decode them to text, as in np.char.decode(y)")
     kinds = sorted({type(label).__name__ for label in y.tolist()}) if y.dtype.kind == "O" else []
     if len(kinds) > 1:
         raise InputError(f"y mixes labels of the kinds {', '.join(kinds)}: give all as text or all as whole numbers")

@@ -93,9 +93,15 @@ def _pictures(pictures: np.ndarray) -> Tensor:
         pictures = pictures[..., None]
     if pictures.shape[1] in (1, 3) and pictures.shape[3] > 4:
         raise InputError(f"X has shape {pictures.shape}, with the channels first: move them with np.moveaxis(X, 1, -1)")
-    checked = pictures if pictures.dtype == np.uint8 else _as_float32(pictures)
+    checked = pictures.astype(np.uint8, copy=False) if _are_bytes(pictures) else _as_float32(pictures)
     # torch warns of memory it may not write to, so that is copied.
     return torch.from_numpy(np.require(np.moveaxis(checked, -1, 1), requirements=["C", "W"]))
+
+
+def _are_bytes(pictures: np.ndarray) -> bool:
+    if pictures.dtype == np.uint8 or not pictures.size:
+        return pictures.dtype.kind in "iu"
+    return pictures.dtype.kind in "iu" and pictures.min() >= 0 and pictures.max() <= 255
 
 
 def _as_float32(X: np.ndarray) -> np.ndarray:

@@ -35,11 +35,16 @@ def build_network(
 
     ``name`` is ``mlp``, ``cnn`` (pictures only), ``linear``, ``mlp-64-64`` for other widths, or a timm model name.
     ``input_shape`` has no batch axis: (features,) or (channels, H, W). ``pretrained`` is a timm backbone of that name
-    to start from, itself left as it is. Raises InputError for a name that fits neither.
+    to start from, itself left as it is. Raises InputError for a name or pictures that do not fit.
     """
     if pretrained is None:
         extractor, num_features = _extractor(name, tuple(input_shape))
     else:
+        if len(input_shape) != 3 or input_shape[0] not in (1, 3):
+            raise InputError(
+                f"an example has shape {tuple(input_shape)}, but pretrained weights are trained on from pictures of "
+                "1 or 3 channels: leave the other channels out, or use network 'cnn'"
+            )
         extractor = PictureBackbone(copy.deepcopy(pretrained), num_channels=3)
         num_features = int(pretrained.num_features)  # type: ignore[arg-type]
     if standardize is not None:

@@ -134,7 +134,7 @@ def backbone_features(
         batch = batch.unsqueeze(-1) if batch.ndim == 3 else batch
         scale = 1.0 if batch.is_floating_point() else 255.0
         batch = batch.movedim(-1, 1).float() / scale  # (B, C, H, W)
-        _check_range(batch, start, scale)
+        _check_range(batch, start)
         batch = batch.expand(-1, 3, -1, -1) if batch.shape[1] == 1 else batch[:, :3]
         batch = nn.functional.interpolate(batch, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
         blocks.append(backbone(((batch - mean) / std).to(device)).float().cpu().numpy())
@@ -143,9 +143,8 @@ def backbone_features(
     return np.concatenate(blocks)
 
 
-def _check_range(batch: Tensor, start: int, scale: float) -> None:
+def _check_range(batch: Tensor, start: int) -> None:
     outside = ~((batch >= -1e-3) & (batch <= 1 + 1e-3)).flatten(1).all(dim=1)  # (B,)
     if outside.any():
         row = start + int(outside.int().argmax())
-        kind = "floating-point pictures go from 0 to 1" if scale == 1.0 else "whole numbers are bytes, from 0 to 255"
-        raise InputError(f"picture {row} has values outside the range: {kind}; scale the pictures")
+        raise InputError(f"picture {row} is out of range: give bytes from 0 to 255, or floating point from 0 to 1")
