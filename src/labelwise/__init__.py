@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from labelwise.audit.audit import Audit, audit
     from labelwise.certainty.conformal import SplitConformal
+    from labelwise.certainty.forest_smoothers import forest_smoother
     from labelwise.certainty.label_powerset import LabelPowersetICP
     from labelwise.errors import InputError
     from labelwise.estimators.classifier import Classifier
@@ -23,10 +24,20 @@ _HOMES = {
     "InputError": "errors",
     "LabelPowersetICP": "certainty.label_powerset",
     "SplitConformal": "certainty.conformal",
+    "forest_smoother": "certainty.forest_smoothers",
     "methods": "methods",
 }
 
-__all__ = ["Audit", "Classifier", "InputError", "LabelPowersetICP", "SplitConformal", "audit", "methods"]
+__all__ = [
+    "Audit",
+    "Classifier",
+    "InputError",
+    "LabelPowersetICP",
+    "SplitConformal",
+    "audit",
+    "forest_smoother",
+    "methods",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,7 @@ METHOD_FILES = (
     "methods.classification.compress_features",
     "certainty.label_powerset",
     "audit.card",
+    "certainty.forest_smoothers",
     "methods.classification.ps_kd",
 )
 
