@@ -213,9 +213,10 @@ class LabelPowersetICP:
         Infinite where there are too many sums to count, from some 40 labels on. Raises InputError for bad input.
         """
         changes = _changes(self._check(outputs), self.d)
-        pairs = zip(changes.gains, changes.base_scores, strict=True)
-        counts = np.asarray([count_subset_sums(gains, self.scores - lowest) for gains, lowest in pairs])  # (n, q)
-        return (np.ldexp(counts, -self.num_labels).sum(axis=1) + 1.0) / (len(self.scores) + 1)
+        shares = np.zeros((len(changes.base), len(self.scores)))  # of label-sets within each calibration score
+        for row, (gains, lowest) in enumerate(zip(changes.gains, changes.base_scores, strict=True)):
+            shares[row] = np.ldexp(count_subset_sums(gains, self.scores - lowest), -self.num_labels)
+        return (shares.sum(axis=1) + 1.0) / (len(self.scores) + 1)
 
     def notes(self, epsilon: float) -> tuple[str, ...]:
         """Sentences on what the sets for ``epsilon`` promise and why they may hold all label-sets."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from labelwise.certainty.label_powerset import LabelPowersetICP, LabelSets, nonconformity, p_value, rejection_rank
 
-from . import UnknownCase, check_known, compute
+from . import UnknownCase, compute
 
 Functions = dict[str, Callable[[], Any]]
 CALIBRATION = ("calibration_outputs", "calibration_labels", "outputs")
