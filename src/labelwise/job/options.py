@@ -55,7 +55,7 @@ class Options:
         for name, least in (("limit", 1), ("epochs", 1), ("devices", 1), ("image_size", 1), ("folds", 2)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise InputError(f"{name} is {value}; give at least {least}")
+                raise InputError(f"{name.replace('_', ' ')} is {value}; give at least {least}")
         self._require("filter", self.filter_by, FILTERS)
         self._require("accelerator", self.accelerator, ACCELERATORS)
         self._require("precision", self.precision, PRECISIONS)

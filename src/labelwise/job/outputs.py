@@ -18,8 +18,9 @@ from labelwise.job.trust import TrustStep
 
 
 def write_rejected(path: Path, rejected: Sequence[Rejection]) -> None:
-    """Every row or file that was not used, where it is and why."""
-    write_csv(path, ["index", "location", "reason"], ([each.index, each.location, each.reason] for each in rejected))
+    """Every row or file that was not used, where it is and why, in the order of the source."""
+    ordered = sorted(rejected, key=lambda each: each.index)
+    write_csv(path, ["index", "location", "reason"], ([each.index, each.location, each.reason] for each in ordered))
 
 
 def write_audit(folder: Path, examples: Examples, step: AuditStep) -> None:
