@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labelwise.errors import InputError
 from labelwise.labels.check import check_labels
+from labelwise.labels.corrections import Corrections
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,16 @@ class Change:
 
 COLUMNS = tuple(field.name for field in fields(Change))
 NUMBERS = ("action", "index", "before", "after", "undoes")
+TEXTS = ("who", "when", "why")
+# Text that a spreadsheet would run as a formula, and the apostrophe that keeps it from doing so.
+GUARDED = ("'", "=", "+", "-", "@", "\t", "\r")
 
 
 class LabelLayer:
     """Given labels (n,) int64 and an append-only trail of actions; taking one back is an action too.
 
-    ``num_classes`` limits what labels may be given and set. Raises InputError for labels that are none.
+    Where actions touch the same row, the later one holds. ``num_classes`` limits what labels may be given and set.
+    Raises InputError for labels that are none.
     """
 
     def __init__(self, given: ArrayLike, *, num_classes: int | None = None) -> None:
@@ -50,7 +57,8 @@ class LabelLayer:
         self._given.flags.writeable = False
         self._num_classes = num_classes
         self._current = self._given.copy()
-        self._trail: list[Change] = []
+        self._actions: list[list[Change]] = []
+        self._undone: set[int] = set()
 
     @property
     def given(self) -> NDArray[np.int64]:
@@ -63,7 +71,21 @@ class LabelLayer:
 
     def history(self) -> tuple[Change, ...]:
         """Return the whole trail, oldest first."""
-        return tuple(self._trail)
+        return tuple(change for action in self._actions for change in action)
+
+    def to_corrections(self, num_classes: int | None = None) -> Corrections:
+        """Return the current labels as one-hot targets (n, classes) float32, weights 1 and mask True.
+
+        Unlabelled rows get 0 and False. Raises InputError where the number of classes is neither given nor known.
+        """
+        num_classes = self._num_classes if num_classes is None else num_classes
+        if num_classes is None:
+            raise InputError("num_classes is not known: give the number of classes.")
+        labels = check_labels(self._current, num_classes=num_classes, name="current labels")
+        mask = labels >= 0
+        targets = np.zeros((len(labels), num_classes), dtype=np.float32)
+        targets[mask, labels[mask]] = 1.0
+        return Corrections(targets, mask.astype(np.float32), mask)
 
     def correct(
         self, indices: ArrayLike, labels: ArrayLike, who: str, why: str = "", when: datetime | None = None
@@ -82,9 +104,13 @@ class LabelLayer:
         values = np.broadcast_to(check_labels(values, num_classes=self._num_classes), rows.shape)
         if not who.strip():
             raise InputError("who is empty: name the person or the program that corrects.")
-        action, stamp = self._next_action(), _stamp(when)
-        for row, value in zip(rows.tolist(), values.tolist(), strict=True):
-            self._append(Change(action, row, int(self._current[row]), value, who, stamp, why))
+        number, stamp = len(self._actions), _stamp(when)
+        self._append(
+            [
+                Change(number, row, int(self._current[row]), value, who, stamp, why)
+                for row, value in zip(rows.tolist(), values.tolist(), strict=True)
+            ]
+        )
 
     def undo(self, n: int = 1, *, who: str = "", why: str = "undo", when: datetime | None = None) -> int:
         """Take back the last ``n`` actions that still stand, newest first; return how many that were.
@@ -94,19 +120,20 @@ class LabelLayer:
         if n < 1:
             raise InputError(f"n is {n}: give the number of actions to take back, at least 1.")
         stamp = _stamp(when)
-        undone = {change.undoes for change in self._trail}
-        made = {change.action for change in self._trail if change.undoes is None}
-        last = sorted(made - undone, reverse=True)[:n]
+        last = self._standing()[::-1][:n]
         for target in last:
-            action = self._next_action()
-            for change in [each for each in self._trail if each.action == target]:
-                back = Change(action, change.index, change.after, change.before, who or change.who, stamp, why, target)
-                self._append(back)
+            number, by = len(self._actions), who if who.strip() else self._actions[target][0].who
+            self._append(
+                [
+                    Change(number, made.index, made.after, made.before, by, stamp, why, target)
+                    for made in self._actions[target]
+                ]
+            )
         return len(last)
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return the trail as JSON-able records, one a changed row."""
-        return [asdict(change) for change in self._trail]
+        return [asdict(change) for change in self.history()]
 
     @classmethod
     def from_records(
@@ -114,8 +141,9 @@ class LabelLayer:
     ) -> Self:
         """Replay a trail on given labels; raises InputError where a record is damaged or does not fit them."""
         layer = cls(given, num_classes=num_classes)
-        for number, record in enumerate(records):
-            layer._append(layer._check_record(number, record))
+        changes = [_to_change(number, record) for number, record in enumerate(records)]
+        for _, action in groupby(changes, key=attrgetter("action")):
+            layer._replay(list(action))
         return layer
 
     def save(self, path: str | Path) -> None:
@@ -135,7 +163,7 @@ class LabelLayer:
         _refuse_unknown_suffix(path)
         try:
             text = path.read_bytes().decode("utf-8")
-            records = json.loads(text)["changes"] if path.suffix == ".json" else _from_csv(text)
+            records = _from_json(text, len(np.asarray(given))) if path.suffix == ".json" else _from_csv(text)
             return cls.from_records(given, records, num_classes=num_classes)
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError(f"{path}: no trail of corrections can be read ({error}): restore the file.") from error
@@ -154,30 +182,63 @@ class LabelLayer:
             raise InputError(f"row {unique[counts.argmax()]} comes twice in indices: give every row once.")
         return rows.astype(np.int64)
 
-    def _check_record(self, number: int, record: Mapping[str, Any]) -> Change:
-        """One record as a change that may follow what the trail holds so far."""
-        if not isinstance(record, Mapping) or set(record) != set(COLUMNS):
-            raise InputError(f"record {number} has not the fields {', '.join(COLUMNS)}: restore the file.")
-        change = Change(**record)
-        numbers = (change.action, change.index, change.before, change.after)
-        if not all(type(value) is int for value in numbers) or not isinstance(change.who, str):
-            raise InputError(f"record {number} has a number that is none: restore the file.")
-        if not 0 <= change.index < len(self._given) or self._current[change.index] != change.before:
+    def _replay(self, action: list[Change]) -> None:
+        """Append one action out of a file, if ``correct`` or ``undo`` could have made it."""
+        first, name = action[0], f"action {action[0].action}"
+        if first.action != len(self._actions):
+            raise InputError(f"{name} is out of order: restore the file.")
+        shared = {(change.who, change.when, change.why, change.undoes) for change in action}
+        if len(shared) > 1 or not first.who.strip():
+            raise InputError(f"{name} has no one who made it at one time: restore the file.")
+        rows = self._check_rows([change.index for change in action])
+        check_labels([change.after for change in action], num_classes=self._num_classes, name=f"{name}, after,")
+        before = np.array([change.before for change in action])
+        differs = self._current[rows] != before
+        if differs.any():
+            place = int(differs.argmax())
             raise InputError(
-                f"record {number} says that row {change.index} was {change.before}, which these labels deny: "
+                f"{name} says that row {rows[place]} was {before[place]}, which these labels deny: "
                 "replay the trail on the labels that it was made for."
             )
-        check_labels([change.after], num_classes=self._num_classes, name=f"record {number}, after,")
-        if change.action not in (self._next_action() - 1, self._next_action()):
-            raise InputError(f"record {number} has action {change.action} out of order: restore the file.")
-        return change
+        if first.undoes is not None and not self._takes_back(action, first.undoes):
+            raise InputError(f"{name} does not take back what action {first.undoes} did: restore the file.")
+        self._append(action)
 
-    def _next_action(self) -> int:
-        return self._trail[-1].action + 1 if self._trail else 0
+    def _takes_back(self, action: list[Change], target: int) -> bool:
+        if target not in self._standing():
+            return False
+        made = {(change.index, change.before, change.after) for change in self._actions[target]}
+        return made == {(change.index, change.after, change.before) for change in action}
 
-    def _append(self, change: Change) -> None:
-        self._trail.append(change)
-        self._current[change.index] = change.after
+    def _standing(self) -> list[int]:
+        """Numbers of the actions that were not taken back, oldest first; an undo is none of them."""
+        return [
+            number
+            for number, action in enumerate(self._actions)
+            if action[0].undoes is None and number not in self._undone
+        ]
+
+    def _append(self, action: list[Change]) -> None:
+        self._actions.append(action)
+        if action[0].undoes is not None:
+            self._undone.add(action[0].undoes)
+        for change in action:
+            self._current[change.index] = change.after
+
+
+def _to_change(number: int, record: Mapping[str, Any]) -> Change:
+    if not isinstance(record, Mapping) or set(record) != set(COLUMNS):
+        raise InputError(f"record {number} has not the fields {', '.join(COLUMNS)}: restore the file.")
+    numbers = [record[name] for name in NUMBERS if name != "undoes" or record[name] is not None]
+    if not all(type(value) is int for value in numbers) or not all(isinstance(record[name], str) for name in TEXTS):
+        raise InputError(f"record {number} has a number or a text that is none: restore the file.")
+    try:
+        has_zone = datetime.fromisoformat(record["when"]).tzinfo is not None
+    except ValueError:
+        has_zone = False
+    if not has_zone:
+        raise InputError(f"record {number} has {record['when']!r} for a time with its zone: restore the file.")
+    return Change(**record)
 
 
 def _stamp(when: datetime | None) -> str:
@@ -194,28 +255,44 @@ def _refuse_unknown_suffix(path: Path) -> None:
 
 def _to_csv(records: Iterable[Mapping[str, Any]]) -> str:
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    # RFC 4180 line ends: with "\n" alone the writer leaves a carriage return in a cell unquoted.
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(records)
+    for record in records:
+        guarded = {name: f"'{record[name]}" for name in TEXTS if record[name].startswith(GUARDED)}
+        writer.writerow({**record, **guarded})
     return buffer.getvalue()
 
 
 def _from_csv(text: str) -> list[dict[str, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if tuple(reader.fieldnames or ()) != COLUMNS or not text.endswith("\n"):
+        raise InputError(f"the columns are not {', '.join(COLUMNS)}, or the end is missing: restore the file.")
     records: list[dict[str, Any]] = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""))):
+    for number, row in enumerate(reader):
         try:
-            numbers = {name: None if name == "undoes" and not row[name] else int(row[name]) for name in NUMBERS}
-        except (KeyError, ValueError, TypeError) as error:
-            raise InputError(f"record {number} has a number that is none ({error}): restore the file.") from error
-        records.append({**row, **numbers})
+            numbers = {name: None if name == "undoes" and row[name] == "" else int(row[name]) for name in NUMBERS}
+            texts = {name: row[name].removeprefix("'") for name in TEXTS}
+        except (AttributeError, ValueError, TypeError) as error:
+            raise InputError(f"record {number} is not whole ({error}): restore the file.") from error
+        records.append({**row, **numbers, **texts})
     return records
+
+
+def _from_json(text: str, num_rows: int) -> list[dict[str, Any]]:
+    document = json.loads(text)
+    if document["rows"] != num_rows:
+        raise InputError(
+            f"the trail is of {document['rows']} labels, but there are {num_rows}: give the labels it was made for."
+        )
+    return document["changes"]
 
 
 def _write_and_rename(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(text.encode("utf-8"))
+            file.write(text.encode("utf-8", "backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
