@@ -22,6 +22,8 @@ from labelwise.labels.check import check_labels
 
 Ints = NDArray[np.int64]
 BLOCK_BYTES = 1 << 20
+# Few enough that what is computed of them stays in the cache, many enough to outweigh the calls.
+RANGE_ROWS = 1 << 16
 DEFAULT_COLUMN = "pred_probs"
 
 
@@ -60,11 +62,11 @@ def open_pred_probs(path: Path, columns: str | Sequence[str] | None = None) -> S
     raise InputError(f"{path} is neither .npy nor .parquet: save the probabilities with numpy.save.")
 
 
-def read_labels(path: Path, column: str) -> Ints:
+def read_labels(path: Path, column: str, num_classes: int) -> Ints:
     """Labels (n,) int64 out of a .npy file or a column of a .parquet file. Raises InputError."""
     _check_exists(path)
     if path.suffix == ".npy":
-        return check_labels(_load_npy(path, None), name=str(path))
+        return check_labels(_load_npy(path, None), num_classes=num_classes, name=str(path))
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -74,7 +76,7 @@ def read_labels(path: Path, column: str) -> Ints:
         if values.null_count:
             row = int(np.asarray(values.is_null()).argmax())
             raise InputError(f"{path} row {row} has no {column}: give -1 where the label is unknown.")
-        return check_labels(values.to_numpy(), name=f"{path} column {column}")
+        return check_labels(values.to_numpy(), num_classes=num_classes, name=f"{path} column {column}")
     raise InputError(f"{path} is neither .npy nor .parquet: save the labels with numpy.save.")
 
 
@@ -219,6 +221,13 @@ def for_each_block(
             done.result()
     if failures:
         raise min(failures, key=lambda failure: failure[0])[1]
+
+
+def for_each_range(num_rows: int, num_threads: int, work: Callable[[slice], None]) -> None:
+    """Call work(rows) for ranges that together are all rows, in several threads."""
+    ranges = [slice(start, min(start + RANGE_ROWS, num_rows)) for start in range(0, num_rows, RANGE_ROWS)]
+    with ThreadPoolExecutor(num_threads) as pool:
+        list(pool.map(work, ranges))
 
 
 def _load_npy(path: Path, mmap_mode: Any) -> Any:

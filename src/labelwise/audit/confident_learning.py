@@ -157,6 +157,11 @@ def estimate_latent(joint: ArrayLike, labels: ArrayLike, *, converge: bool = Fal
     return Latent(prior, noise, inverse)
 
 
+def noise_matrix(joint: NDArray[Any]) -> Floats:
+    """P(given | true), (classes, classes) [given, true], as in `estimate_latent`, of a calibrated confident joint."""
+    return _clip_noise_rates(joint / np.maximum(joint.sum(axis=0), TINY))
+
+
 def num_label_issues(labels: ArrayLike, pred_probs: ArrayLike, method: str = "off_diagonal") -> int:
     """Estimated number of wrong labels (C).
 
@@ -234,7 +239,11 @@ def _class_counts(labels: Ints, num_classes: int) -> Ints:
 
 
 def _calibrate(joint: NDArray[Any], labels: Ints) -> Ints:
-    class_counts = _class_counts(labels, len(joint))
+    return calibrate_by_counts(joint, _class_counts(labels, len(joint)))
+
+
+def calibrate_by_counts(joint: NDArray[Any], class_counts: Ints) -> Ints:
+    """`calibrate_confident_joint` of a checked joint (classes, classes) and the number of labels of each class."""
     # Column by column, as cleanlab has it: the order of summation decides which way a rounding tie falls.
     joint = np.asfortranarray(joint)
     scaled = (joint.T / np.maximum(joint.sum(axis=1), TINY) * class_counts).T
@@ -246,12 +255,15 @@ def _round_rows(values: Floats) -> Ints:
     """Round (rows, columns) to integers, keeping each row's rounded total: the largest errors give way first."""
     rounded = values.round()
     missing = values.sum(axis=1).round() - rounded.sum(axis=1)  # (rows,)
-    order = np.argsort(values - rounded, axis=1, kind="stable")
-    place = np.arange(values.shape[1])
-    adds = place >= values.shape[1] - missing[:, None]
-    takes = place < -missing[:, None]
-    rows, places = np.nonzero(adds | takes)
-    rounded[rows, order[rows, places]] += np.sign(missing)[rows]
+    # Errors are at most a half, so enough of them point the right way: a cell of 0, which has none, never gives way.
+    rows, columns = np.nonzero(values)
+    order = np.lexsort((values[rows, columns] - rounded[rows, columns], rows))  # by row, then error, then column
+    columns = columns[order]
+    sizes = np.bincount(rows, minlength=len(values))
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    gives_way = (place >= (sizes - missing)[rows]) | (place < -missing[rows])
+    rows, columns = rows[gives_way], columns[gives_way]
+    rounded[rows, columns] += np.sign(missing)[rows]
     return rounded.astype(np.int64)
 
 

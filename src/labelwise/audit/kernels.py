@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 # Classes k with the same k % LANES share one running maximum, so that the loop over classes is one of vectors.
 LANES = 64
+# Lanes j with the same j % GROUPS share one maximum in the search for a bar.
+GROUPS = 8
 # Largest probabilities kept of each row.
 KEPT = 3
+# In place of a class: that it takes another read of the row to know it.
+OPEN = -2
 
 
-@njit(nogil=True, cache=True)
 def scan(
     probs: NDArray[Any],
     bits: NDArray[Any],
@@ -33,39 +36,75 @@ def scan(
     probs (rows, classes) float, bits the same memory as integers; labels (rows,). Written: top_class (rows, KEPT), -1
     where there are fewer classes; top_bits (rows, KEPT); own_prob (rows,), 1 where unlabelled. Ties: lower class first.
     """
+    loop = _scan_few if probs.shape[1] < LANES else _scan_many
+    return int(loop(probs, bits, labels, tolerance, top_class, top_bits, own_prob))
+
+
+@njit(nogil=True, cache=True)
+def _scan_few(
+    probs: NDArray[Any],
+    bits: NDArray[Any],
+    labels: NDArray[Any],
+    tolerance: float,
+    top_class: NDArray[Any],
+    top_bits: NDArray[Any],
+    own_prob: NDArray[Any],
+) -> int:
+    """`scan` of fewer than LANES classes."""
+    num_rows, num_classes = probs.shape
+    num_suspect = 0
+    for i in range(num_rows):
+        own_prob[i] = probs[i, labels[i]] if labels[i] >= 0 else 1
+        total, signs = probs.dtype.type(0), bits.dtype.type(0)
+        top = _empty_top(bits)
+        for k in range(num_classes):
+            total += probs[i, k]
+            signs |= bits[i, k]
+            top = _insert(bits[i, k], k, top, False)
+        num_suspect += not (signs >= 0 and abs(total - 1.0) <= tolerance)
+        _store(i, top, top_class, top_bits)
+    return num_suspect
+
+
+@njit(nogil=True, cache=True)
+def _scan_many(
+    probs: NDArray[Any],
+    bits: NDArray[Any],
+    labels: NDArray[Any],
+    tolerance: float,
+    top_class: NDArray[Any],
+    top_bits: NDArray[Any],
+    own_prob: NDArray[Any],
+) -> int:
+    """`scan` of at least LANES classes."""
     num_rows, num_classes = probs.shape
     full = num_classes - num_classes % LANES
-    lane_max = np.zeros(LANES, dtype=bits.dtype)
-    none = bits.dtype.type(-1)
+    lane_max = np.empty(LANES, dtype=bits.dtype)
     num_suspect = 0
     for i in range(num_rows):
         row = bits[i]
-        num_suspect += not _is_plain(probs[i], row, tolerance)
         own_prob[i] = probs[i, labels[i]] if labels[i] >= 0 else 1
-
-        top = (none, none, none, -1, -1, -1)
-        if full:
-            _fill_lanes(row, full, lane_max)
-            # The largest of a row lie in the lanes with the largest maxima.
-            bar = _third_largest(lane_max)
-            for j in range(LANES):
-                if lane_max[j] >= bar:
-                    for k in range(j, full, LANES):
-                        if row[k] >= bar:
-                            top = _insert(row[k], k, top)
+        num_suspect += not _is_plain(probs[i], row, tolerance)
+        top = _empty_top(bits)
+        _fill_lanes(row, full, lane_max)
+        # The largest of a row lie in the lanes with the largest maxima.
+        bar = _low_bar(lane_max)
+        for j in range(LANES):
+            if lane_max[j] >= bar:
+                for k in range(j, full, LANES):
+                    if row[k] >= bar:
+                        top = _insert(row[k], k, top, True)
         for k in range(full, num_classes):
             if row[k] > top[2]:
-                top = _insert(row[k], k, top)
-        top_bits[i, 0], top_bits[i, 1], top_bits[i, 2] = top[0], top[1], top[2]
-        top_class[i, 0], top_class[i, 1], top_class[i, 2] = top[3], top[4], top[5]
+                top = _insert(row[k], k, top, False)
+        _store(i, top, top_class, top_bits)
     return num_suspect
 
 
 # The sum may be taken in any order: it only decides whether the row gets the exact check.
 @njit(nogil=True, cache=True, fastmath={"reassoc"})
 def _is_plain(probs: NDArray[Any], bits: NDArray[Any], tolerance: float) -> bool:
-    total = probs.dtype.type(0)
-    signs = bits.dtype.type(0)
+    total, signs = probs.dtype.type(0), bits.dtype.type(0)
     for k in range(len(probs)):
         total += probs[k]
         signs |= bits[k]
@@ -81,31 +120,58 @@ def _fill_lanes(row: NDArray[Any], full: int, lane_max: NDArray[Any]) -> None:
             lane_max[j] = max(lane_max[j], part[j])
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _insert(value: int, k: int, top: Any) -> Any:
-    """Place class k among the three largest (values, then classes): by value, equal values by class."""
-    first, second, third, first_class, second_class, third_class = top
-    if value > first or (value == first and k < first_class):
-        return value, first, second, k, first_class, second_class
-    if value > second or (value == second and k < second_class):
-        return first, value, second, first_class, k, second_class
-    if value > third or (value == third and k < third_class):
-        return first, second, value, first_class, second_class, k
-    return top
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _third_largest(values: NDArray[Any]) -> int:
-    first = second = third = values.dtype.type(0)
-    for value in values:
-        if value > third:
-            if value > first:
-                first, second, third = value, first, second
-            elif value > second:
-                second, third = value, second
-            else:
-                third = value
+@njit(nogil=True, cache=True)
+def _low_bar(lane_max: NDArray[Any]) -> int:
+    """A value that at least three classes reach, and few more: the third largest of the groups' maxima."""
+    first = second = third = lane_max.dtype.type(0)
+    for group in range(GROUPS):
+        value = lane_max[group]
+        for j in range(group + GROUPS, LANES, GROUPS):
+            value = max(value, lane_max[j])
+        third, second, first = max(third, min(second, value)), max(second, min(first, value)), max(first, value)
     return third
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _empty_top(bits: NDArray[Any]) -> Any:
+    """Three largest values of none, below every probability, and their classes."""
+    none = bits.dtype.type(-1)
+    return none, none, none, -1, -1, -1
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _insert(value: Any, k: Any, top: Any, any_order: bool) -> Any:
+    """Place class k among the three largest (values, then classes): by value, equal values by class.
+
+    any_order: whether classes may come otherwise than in rising order. Masks, for branches would be mispredicted.
+    """
+    first, second, third, class_1, class_2, class_3 = top
+    above_1, above_2, above_3 = -np.int64(value > first), -np.int64(value > second), -np.int64(value > third)
+    if any_order:
+        above_1 |= -np.int64((value == first) & (k < class_1))
+        above_2 |= -np.int64((value == second) & (k < class_2))
+        above_3 |= -np.int64((value == third) & (k < class_3))
+    return (
+        max(first, value),
+        max(second, min(first, value)),
+        max(third, min(second, value)),
+        _pick(above_1, k, class_1),
+        _pick(above_1, class_1, _pick(above_2, k, class_2)),
+        _pick(above_2, class_2, _pick(above_3, k, class_3)),
+    )
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _pick(mask: Any, a: Any, b: Any) -> Any:
+    """Return a where mask is -1, b where it is 0."""
+    return (a & mask) | (b & ~mask)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _store(i: int, top: Any, top_class: NDArray[Any], top_bits: NDArray[Any]) -> None:
+    # As a probability, what is missing or a negative zero is 0.
+    top_bits[i, 0], top_bits[i, 1], top_bits[i, 2] = max(top[0], 0), max(top[1], 0), max(top[2], 0)
+    top_class[i, 0], top_class[i, 1], top_class[i, 2] = top[3], top[4], top[5]
 
 
 @njit(nogil=True, cache=True)
@@ -117,7 +183,7 @@ def add_words(
     low: NDArray[Any],
     word: float,
 ) -> None:
-    """Add rows to the sums of a `ConfidenceSummary`; all probabilities (n,), all sums (classes,)."""
+    """Add rows to the sums of a `ConfidenceSummary`; labels and own_prob (rows,), the sums (classes,)."""
     for i in range(len(labels)):
         k = labels[i]
         if k < 0:
@@ -130,27 +196,29 @@ def add_words(
 
 
 @njit(nogil=True, cache=True)
-def decide(
+def settle(
     labels: NDArray[Any],
     top_class: NDArray[Any],
     top_prob: NDArray[Any],
     bars: NDArray[Any],
+    other: NDArray[Any],
+    other_prob: NDArray[Any],
     guess: NDArray[Any],
-    is_open: NDArray[Any],
 ) -> int:
-    """Decide each row's confident class from its largest probabilities; return how many rows stay open.
+    """Write the evidence that follows from each row's largest probabilities; return how many guesses stay open.
 
-    bars (classes,): thresholds less the slack. Written: guess (n,), -1 = none; is_open (n,): rows that may have a
-    confident class beyond those kept, whose probabilities must be read again.
+    bars (classes,): thresholds less the slack. Written, all (rows,): other, other_prob and guess of `Evidence`; guess
+    is OPEN where a class beyond those kept may be the confident one.
     """
     lowest_bar = bars.min()
     num_open = 0
     for i in range(len(labels)):
-        guess[i] = -1
-        is_open[i] = False
+        other[i], other_prob[i], guess[i] = -1, 0, -1
         if labels[i] < 0:
             continue
         best = top_class[i, 0]
+        place = 1 if best == labels[i] else 0
+        other[i], other_prob[i] = top_class[i, place], top_prob[i, place]
         if top_prob[i, 0] >= bars[best]:
             guess[i] = best
             continue
@@ -163,9 +231,17 @@ def decide(
         if num_confident > 1:
             guess[i] = best
         elif len(bars) > KEPT and top_prob[i, KEPT - 1] >= lowest_bar:
-            is_open[i] = True
+            guess[i] = OPEN
             num_open += 1
     return num_open
+
+
+@njit(nogil=True, cache=True)
+def count_pairs(labels: NDArray[Any], guess: NDArray[Any], counts: NDArray[Any]) -> None:
+    """Add rows to counts (classes, classes) of [label, guess]; rows with -1 in either are not counted."""
+    for i in range(len(labels)):
+        if labels[i] >= 0 and guess[i] >= 0:
+            counts[labels[i], guess[i]] += 1
 
 
 @njit(nogil=True, cache=True)
@@ -175,6 +251,7 @@ def keep_largest_margins(
     first_row: int,
     pair_starts: NDArray[Any],
     pair_class: NDArray[Any],
+    bars: NDArray[Any],
     heap_starts: NDArray[Any],
     heap_sizes: NDArray[Any],
     heap_margin: NDArray[Any],
@@ -183,7 +260,8 @@ def keep_largest_margins(
     """For each pair (given j, other k) keep the rows with the largest p[k] - p[j], as many as its heap holds.
 
     Pairs of class j are pair_starts[j] to pair_starts[j + 1]; pair_class is their k. The heap of a pair lies at
-    heap_starts[pair] to heap_starts[pair + 1], worst row first. Equal margins: the lower row is kept.
+    heap_starts[pair] to heap_starts[pair + 1], worst row first; bars holds that row's margin, -inf until the heap is
+    full. Equal margins: the lower row is kept.
     """
     for i in range(len(labels)):
         j = labels[i]
@@ -192,7 +270,11 @@ def keep_largest_margins(
         own = np.float64(probs[i, j])
         for pair in range(pair_starts[j], pair_starts[j + 1]):
             margin = np.float64(probs[i, pair_class[pair]]) - own
-            offer(margin, first_row + i, pair, heap_starts, heap_sizes, heap_margin, heap_row)
+            # Most rows end here, without a look into the heap.
+            if margin >= bars[pair]:
+                offer(margin, first_row + i, pair, heap_starts, heap_sizes, heap_margin, heap_row)
+                if heap_sizes[pair] == heap_starts[pair + 1] - heap_starts[pair]:
+                    bars[pair] = heap_margin[heap_starts[pair]]
 
 
 @njit(nogil=True, cache=True)

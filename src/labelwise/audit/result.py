@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.audit.evidence import Bools, Evidence, Floats, Ints
-from labelwise.audit.filters import ranked
+from labelwise.audit.filters import lowest_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,12 +64,16 @@ class AuditResult:
 
 def issue_fields(evidence: Evidence, is_issue: Bools, scores: NDArray[Any]) -> dict[str, Any]:
     """The fields of an `AuditResult` that hold one entry an example."""
+    rows = np.flatnonzero(is_issue)
+    # Few rows are issues: to copy all and overwrite those is quicker than to choose for each.
+    suggested, suggested_prob = evidence.labels.copy(), evidence.own_prob.copy()
+    suggested[rows], suggested_prob[rows] = evidence.other[rows], evidence.other_prob[rows]
     return {
         "labels": evidence.labels,
         "is_issue": is_issue,
-        "ranked": ranked(is_issue, scores),
+        "ranked": rows[lowest_first(scores[rows])],
         "scores": scores,
-        "suggested": np.where(is_issue, evidence.other, evidence.labels),
+        "suggested": suggested,
         "given_prob": evidence.own_prob,
-        "suggested_prob": np.where(is_issue, evidence.other_prob, evidence.own_prob),
+        "suggested_prob": suggested_prob,
     }

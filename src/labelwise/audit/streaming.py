@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 
 from labelwise.audit import confident_learning as cl
 from labelwise.audit import filters
-from labelwise.audit.blocks import Source, for_each_block, open_pred_probs, read_labels
+from labelwise.audit.blocks import Source, for_each_block, for_each_range, open_pred_probs, read_labels
 from labelwise.audit.evidence import SLACK, Bools, Evidence, Floats, Ints, confident_guess
 from labelwise.audit.result import AuditResult, issue_fields
 from labelwise.audit.scores import SCORES, check_choice, entropy_score, margin_score, normalized_entropy
-from labelwise.audit.summary import WORD, ConfidenceSummary, count_pairs, with_diagonal
+from labelwise.audit.summary import WORD, ConfidenceSummary, with_diagonal
 from labelwise.errors import InputError
-from labelwise.labels.check import check_labels, check_pred_probs
+from labelwise.labels.check import check_pred_probs
 
 # The kernel sums in the precision of the file; rows that it finds half way to the limit get the exact check.
 TOLERANCE = 0.5e-4
@@ -70,9 +71,7 @@ def audit_file(
     path = Path(pred_probs_path)
     labels_file = path if labels_path is None else Path(labels_path)
     source = open_pred_probs(path, pred_probs_columns)
-    labels = check_labels(
-        read_labels(labels_file, labels_column), num_classes=source.num_classes, name=str(labels_file)
-    )
+    labels = read_labels(labels_file, labels_column, source.num_classes)
     if len(labels) != source.num_rows:
         raise InputError(
             f"{path} has {source.num_rows} rows, {labels_file} {len(labels)}: give one label for each row."
@@ -87,8 +86,8 @@ def audit_file(
     entropy, class_counts = scan.entropy, scan.confidence.class_counts
     del scan
 
-    joint = with_diagonal(count_pairs(labels, evidence.guess, source.num_classes))
-    calibrated = cl.calibrate_confident_joint(joint, labels)
+    joint = with_diagonal(_count_pairs(evidence, source.num_classes))
+    calibrated = cl.calibrate_by_counts(joint, class_counts)
     prune_counts = None
     if filter_by in filters.NEED_PRUNE_COUNTS:
         prune_counts = filters.make_prune_counts(calibrated, min_examples_per_class, frac_noise)
@@ -97,14 +96,17 @@ def audit_file(
     def by_noise_rate(counts: Ints) -> Bools:
         return _select_by_noise_rate(source, labels, np.where(is_prunable, counts, 0), threads)
 
-    mask = filters.flag(evidence, filter_by, prune_counts, by_noise_rate)
+    if filter_by in filters.ROW_BY_ROW:
+        mask = _flag_rows(evidence, filter_by, threads)
+    else:
+        mask = filters.flag(evidence, filter_by, prune_counts, by_noise_rate)
     return FileAudit(
         **issue_fields(evidence, mask, _scores(evidence, rank_by, entropy)),
         num_classes=source.num_classes,
         thresholds=thresholds,
         confident_joint=joint,
         joint=cl.joint_distribution(calibrated),
-        noise_matrix=cl.estimate_latent(calibrated, labels).noise_matrix,
+        noise_matrix=cl.noise_matrix(calibrated),
         rows_read_again=rows_read_again,
     )
 
@@ -129,52 +131,82 @@ def _scan(source: Source, labels: Ints, num_threads: int, name: str, *, with_ent
 
     num_rows, num_classes = source.num_rows, source.num_classes
     bits_type = np.int32 if source.dtype.itemsize == 4 else np.int64
-    class_type = np.int16 if num_classes <= np.iinfo(np.int16).max else np.int32
+    class_type = _class_type(num_classes)
     top_class = np.empty((num_rows, kernels.KEPT), dtype=class_type)
     top_bits = np.empty((num_rows, kernels.KEPT), dtype=bits_type)
     own_prob = np.empty(num_rows, dtype=source.dtype)
     entropy = np.zeros(num_rows if with_entropy else 0)
+    parts: list[ConfidenceSummary] = []
 
-    def work(start: int, block: NDArray[Any]) -> None:
-        rows = slice(start, start + len(block))
-        num_suspect = kernels.scan(
-            block, block.view(bits_type), labels[rows], TOLERANCE, top_class[rows], top_bits[rows], own_prob[rows]
-        )
-        if num_suspect:
-            check_pred_probs(block, first_row=start, name=name)
-        if with_entropy:
-            entropy[rows] = normalized_entropy(block)
+    def make_worker() -> Callable[[int, NDArray[Any]], None]:
+        part = ConfidenceSummary.empty(num_classes)
+        parts.append(part)
 
-    for_each_block(source, num_threads, lambda: work)
-    confidence = ConfidenceSummary.empty(num_classes)
-    kernels.add_words(labels, own_prob, confidence.class_counts, confidence.high, confidence.low, float(WORD))
-    # -1 stands where a row has fewer classes than are kept, or negative zeros: as a probability that is 0.
-    np.maximum(top_bits, 0, out=top_bits)
+        def work(start: int, block: NDArray[Any]) -> None:
+            rows = slice(start, start + len(block))
+            num_suspect = kernels.scan(
+                block, block.view(bits_type), labels[rows], TOLERANCE, top_class[rows], top_bits[rows], own_prob[rows]
+            )
+            if num_suspect:
+                check_pred_probs(block, first_row=start, name=name)
+            if with_entropy:
+                entropy[rows] = normalized_entropy(block)
+            kernels.add_words(labels[rows], own_prob[rows], part.class_counts, part.high, part.low, float(WORD))
+
+        return work
+
+    for_each_block(source, num_threads, make_worker)
+    confidence = reduce(ConfidenceSummary.merge, parts)
     return _Scan(confidence, top_class, top_bits.view(source.dtype), own_prob, entropy)
+
+
+def _class_type(num_classes: int) -> type[np.int16] | type[np.int32]:
+    return np.int16 if num_classes <= np.iinfo(np.int16).max else np.int32
 
 
 def _settle(source: Source, labels: Ints, scan: _Scan, thresholds: Floats, num_threads: int) -> tuple[Evidence, int]:
     """Evidence from the first read, and how many rows had to be read again for it."""
     from labelwise.audit import kernels
 
-    guess = np.empty(len(labels), dtype=np.int64)
-    is_open = np.empty(len(labels), dtype=bool)
-    num_open = kernels.decide(labels, scan.top_class, scan.top_prob, thresholds - SLACK, guess, is_open)
-    if num_open:
+    bars = thresholds - SLACK
+    other, guess = np.empty((2, len(labels)), dtype=scan.top_class.dtype)
+    other_prob = np.empty(len(labels), dtype=source.dtype)
+    num_open: list[int] = []
 
-        def work(start: int, block: NDArray[Any]) -> None:
-            rows = np.flatnonzero(is_open[start : start + len(block)])
-            if len(rows):
-                guess[start + rows] = confident_guess(block[rows], thresholds)
+    def settle(rows: slice) -> None:
+        top_class, top_prob = scan.top_class[rows], scan.top_prob[rows]
+        num_open.append(
+            kernels.settle(labels[rows], top_class, top_prob, bars, other[rows], other_prob[rows], guess[rows])
+        )
 
-        for_each_block(source, num_threads, lambda: work)
-    # The likeliest class other than the given is the second where the given is the first.
-    is_given = scan.top_class[:, 0] == labels
-    other = np.where(is_given, scan.top_class[:, 1], scan.top_class[:, 0]).astype(np.int64)
-    other_prob = np.where(is_given, scan.top_prob[:, 1], scan.top_prob[:, 0])
-    other[labels < 0] = -1
-    other_prob[labels < 0] = 0
-    return Evidence(labels, scan.own_prob, other, other_prob, guess), int(num_open)
+    def read_again(start: int, block: NDArray[Any]) -> None:
+        rows = np.flatnonzero(guess[start : start + len(block)] == kernels.OPEN)
+        if len(rows):
+            guess[start + rows] = confident_guess(block[rows], thresholds)
+
+    for_each_range(len(labels), num_threads, settle)
+    if any(num_open):
+        for_each_block(source, num_threads, lambda: read_again)
+    return Evidence(labels, scan.own_prob, other, other_prob, guess), sum(num_open)
+
+
+def _flag_rows(evidence: Evidence, filter_by: str, num_threads: int) -> Bools:
+    """`filters.flag` by a filter that looks at each row by itself."""
+    mask = np.empty(len(evidence.labels), dtype=bool)
+
+    def work(rows: slice) -> None:
+        mask[rows] = filters.flag(evidence.part(rows), filter_by, None, None)
+
+    for_each_range(len(mask), num_threads, work)
+    return mask
+
+
+def _count_pairs(evidence: Evidence, num_classes: int) -> Ints:
+    from labelwise.audit import kernels
+
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    kernels.count_pairs(evidence.labels, evidence.guess, counts)
+    return counts
 
 
 def _scores(evidence: Evidence, rank_by: str, entropy: Floats) -> NDArray[Any]:
@@ -216,11 +248,12 @@ def _select_by_noise_rate(source: Source, labels: Ints, prune_counts: Ints, num_
     def make_worker() -> Callable[[int, NDArray[Any]], None]:
         own = _Heaps.empty(heap_starts)
         heaps.append(own)
+        bars = np.full(len(other), -np.inf)
 
         def work(start: int, block: NDArray[Any]) -> None:
             block_labels = labels[start : start + len(block)]
             kernels.keep_largest_margins(
-                block, block_labels, start, pair_starts, other, heap_starts, own.sizes, own.margin, own.row
+                block, block_labels, start, pair_starts, other, bars, heap_starts, own.sizes, own.margin, own.row
             )
 
         return work
