@@ -145,8 +145,9 @@ class SmootherReport:
         y_redrawn, y_true (n,): other outcomes at the training inputs, drawn anew and without noise. Raises InputError.
         Source: the experiments of section 3. Cost: all rows of both smoothers; boosting: B n (n + m).
         """
-        on_train, on_test = self.smoother(self.X_), self.smoother(X_test)
-        n, m = on_train.shape[0], on_test.shape[0]
+        on_test = self.smoother(X_test)
+        on_train = self.smoother(self.X_)
+        m, n = on_test.shape
         wanted = self._outcomes(y_test, "y_test", m)
         redrawn = None if y_redrawn is None else self._outcomes(y_redrawn, "y_redrawn", n)
         true = None if y_true is None else self._outcomes(y_true, "y_true", n)
@@ -178,7 +179,8 @@ class SmootherReport:
         is_wrong (n,) bool: labels known or suspected to be wrong. Raises InputError. Cost: all rows of both smoothers,
         which for boosting on many rows is long: ``estimated_effective_parameters`` is there for it.
         """
-        on_train, on_query = self.smoother(self.X_), self.smoother(X_query)
+        on_query = self.smoother(X_query)
+        on_train = self.smoother(self.X_)
         own = self_weights(on_train)
         local = local_effective_parameters(on_query)
         averaged = np.quantile(len(own) / local[local > 0], (0.1, 0.5, 0.9)) if local.any() else np.zeros(3)
@@ -252,10 +254,10 @@ class SmootherReport:
 
 def plot_track(records: Sequence[TrackRecord], path: str | Path) -> None:
     """Draw effective parameters and errors against the number of trees, as a PNG. Raises InputError without records."""
-    from matplotlib.figure import Figure
-
     if not records:
         raise InputError("there are no records to draw: give what track returned.")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     trees = [record.num_trees for record in records]
     panels = (("effective parameters", "p_train", "p_test"), ("mean squared error", "mse_train", "mse_test"))

@@ -23,6 +23,7 @@ REPRODUCTIONS = MappingProxyType(
         "label-errors": "label_errors",
         "elr": "elr",
         "compress-features": "compress_features",
+        "forest-smoothers": "forest_smoothers",
         "ps-kd": "ps_kd",
     }
 )
