@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import coo_array
 from sklearn.ensemble import (
     BaggingClassifier,
     BaggingRegressor,
@@ -112,6 +113,7 @@ def test_measures_agree_with_the_dense_matrix(name: str) -> None:
     np.testing.assert_allclose(local_effective_parameters(on_new), N * (dense**2).sum(axis=1))
     assert effective_parameters(on_new) == pytest.approx(N * (dense**2).sum() / M)
     assert effective_parameters(on_new) == pytest.approx(effective_parameters(dense))
+    assert effective_parameters(on_new) == pytest.approx(effective_parameters(coo_array(dense)))
     assert effective_parameters_by_tree(on_new)[-1] == pytest.approx(effective_parameters(dense))
     assert trace_parameters(on_train) == pytest.approx(np.trace(on_train.toarray()))
     np.testing.assert_allclose(label_influence(on_new), dense.mean(axis=0), atol=1e-14)

@@ -108,7 +108,7 @@ def local_effective_parameters(S: Any) -> Floats:
     S: a smoother, or an array or sparse matrix (m, n). Raises InputError. Source: section 3.1. Cost: all rows of S.
     """
     matrix = _check_matrix(S)
-    squares = np.concatenate([(rows**2).sum(axis=1) for _, rows in _row_blocks(matrix)])
+    squares = np.concatenate([_squared_norms(rows) for _, rows in _row_blocks(matrix)])
     return matrix.shape[1] * squares
 
 
@@ -246,7 +246,7 @@ def _boosting_pair(
 
 
 def _row_blocks(matrix: Any) -> Iterator[tuple[int, Any]]:
-    """Rows of S a block at a time, with the number of the first: what `**`, `sum` and `diagonal` work on."""
+    """Rows of S a block at a time, sparse or dense, with the number of the first."""
     if not isinstance(matrix, Smoother):
         yield 0, matrix
         return
@@ -254,11 +254,20 @@ def _row_blocks(matrix: Any) -> Iterator[tuple[int, Any]]:
         yield start, matrix.rows(start, stop)
 
 
+def _squared_norms(rows: Any) -> Floats:
+    if isinstance(rows, np.ndarray):
+        return (rows**2).sum(axis=1)
+    # rows**2 would sort every row first, which takes a tenth of the time of making them.
+    return csr_array((rows.data**2, rows.indices, rows.indptr), shape=rows.shape).sum(axis=1)
+
+
 def _check_matrix(S: Any) -> Any:
     if isinstance(S, Smoother):
         return S
     if issparse(S):
-        return csr_array(S)
+        checked = csr_array(S, copy=True)
+        checked.sum_duplicates()
+        return checked
     return _check_finite(S, "S", 2)
 
 
