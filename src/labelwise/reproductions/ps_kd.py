@@ -274,7 +274,7 @@ def is_clearly_better(measured: Mapping[str, Mapping[str, list[float]]], arm: st
 def mean_rows(runs: Sequence[Sequence[Mapping[str, float]]], most: int = 8) -> dict[str, list[float]]:
     """Mean over runs of each column, for at most `most` rows evenly spread from the first to the last."""
     count = len(runs[0])
-    shown = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)) if count else []
+    shown = sorted({round(row) for row in np.linspace(0, count - 1, min(most, count))})
     return {name: [float(np.mean([each[row][name] for each in runs])) for row in shown] for name in runs[0][0]}
 
 
