@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labelwise.certainty.label_powerset import LabelPowersetICP
     from labelwise.errors import InputError
     from labelwise.estimators.classifier import Classifier
+    from labelwise.estimators.local_clusterer import LocalClusterer
     from labelwise.methods import cards as methods
 
 _HOMES = {
@@ -23,6 +24,7 @@ _HOMES = {
     "Classifier": "estimators.classifier",
     "InputError": "errors",
     "LabelPowersetICP": "certainty.label_powerset",
+    "LocalClusterer": "estimators.local_clusterer",
     "SplitConformal": "certainty.conformal",
     "forest_smoother": "certainty.forest_smoothers",
     "methods": "methods",
@@ -33,6 +35,7 @@ __all__ = [
     "Classifier",
     "InputError",
     "LabelPowersetICP",
+    "LocalClusterer",
     "SplitConformal",
     "audit",
     "forest_smoother",

@@ -22,7 +22,9 @@ from labelwise.numerics.graphs import Ints, Neighbourhoods, Reweighted, as_graph
 
 
 class Run(NamedTuple):
-    """One source mass of the grid. cluster: ids ascending; fits: False where the graph has no room for that mass."""
+    """One source mass of the grid. cluster: ids ascending; fits: False where the graph has no room for that mass, so
+    that there is no cluster.
+    """
 
     source_mass: float
     cluster: Ints
@@ -131,6 +133,8 @@ class LocalClusterer(BaseEstimator):
         return Reweighted(graph, label_factor(given, self.epsilon, unknown_weight=self.unknown_weight, trusted=trusted))
 
     def _run(self, graph: Neighbourhoods, mass: float, found: Diffusion) -> Run:
+        if not found.fits:
+            return Run(mass, np.empty(0, dtype=np.int64), 0.0, converged=False, fits=False)
         if self.rounding == "sweep":
             cluster, cut = sweep_cut(graph, found.nodes, found.x)
         else:

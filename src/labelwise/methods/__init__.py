@@ -17,6 +17,7 @@ METHOD_FILES = (
     "methods.classification.mixup",
     "methods.classification.elr",
     "methods.classification.compress_features",
+    "methods.graphs.local_clustering",
     "certainty.label_powerset",
     "audit.card",
     "certainty.forest_smoothers",

@@ -112,7 +112,7 @@ class Reweighted:
 def row_sums(rows: Rows, values: Floats) -> Floats:
     """Sum of values (entries,) over each row; 0 for an empty row."""
     of_row = np.repeat(np.arange(len(rows.counts)), rows.counts)
-    return np.bincount(of_row, weights=values, minlength=len(rows.counts))
+    return np.bincount(of_row, weights=values, minlength=len(rows.counts)).astype(np.float64, copy=False)
 
 
 def as_graph(given: Any, *, name: str = "graph") -> Graph:

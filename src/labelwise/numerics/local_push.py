@@ -10,14 +10,14 @@ import scipy.sparse
 from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import cg, splu
 
 from labelwise.numerics.graphs import Floats, Ints, Neighbourhoods, row_sums
 
 # Numbers (m,) of nodes (m,).
 OfNodes = Callable[[Ints], Floats]
-# Passes after which it is worth asking whether the mass has room at all.
-PASSES_A_ROUND = 1000
+# Passes that go by before a linear system is solved instead: about what it costs to set that up.
+PASSES_BEFORE_LEAP = 300
 # Spreads consecutive ids over the table (the golden ratio times 2^64).
 HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
@@ -59,14 +59,20 @@ class LocalPush:
     def push(self, max_passes: int) -> bool:
         """Push until no node is above its limit, `max_passes` is reached, or the mass turns out to have no room.
 
-        Returns whether no node is above its limit. Each pass goes once over the expanded nodes.
+        Returns whether no node is above its limit. Each pass goes once over the expanded nodes. Where many passes do
+        not suffice, as little leaks from the expanded nodes to others, conjugate gradients take them to the state that
+        the passes are approaching.
         """
-        stop = self.num_passes + max_passes
+        start = last_leap = self.num_passes
         while (self.mass > self.limit).any():
-            if not self._expand() and not self.fits():
+            self._expand()
+            if self.num_passes - start >= max_passes:
                 return False
-            if self.num_passes >= stop:
-                return False
+            if self.pass_on == 1 and self.num_passes - last_leap >= PASSES_BEFORE_LEAP:
+                if not self.fits():
+                    return False
+                self._leap()
+                last_leap = self.num_passes
             passes, pushes = _pass_over(
                 self.expanded,
                 self.row_ends,
@@ -78,7 +84,7 @@ class LocalPush:
                 self.pass_on,
                 self.mass,
                 self.moved,
-                min(PASSES_A_ROUND, stop - self.num_passes),
+                min(PASSES_BEFORE_LEAP, start + max_passes - self.num_passes),
             )
             self.num_passes += passes
             self.num_pushes += pushes
@@ -94,14 +100,44 @@ class LocalPush:
             self._expand()
             if not self.fits():
                 return False
-            laplacian, outwards = self._laplacian()
-            excess = (self.source - self.floor)[self.expanded]
-            heights = np.maximum(splu(laplacian).solve(excess), 0)  # (k,)
-            self.moved[self.expanded] = heights * self.degree[self.expanded]
-            self.mass = self.source + outwards.T @ heights
+            laplacian, rows = self._laplacian()
+            self._set_heights(splu(laplacian).solve(self._excess()), rows)
             self.mass[self.expanded] = self.floor[self.expanded]
-            self.num_pushes += len(self.expanded)
         return True
+
+    def _leap(self) -> None:
+        """Fill the expanded nodes to their floor by conjugate gradients; nothing changes where those do not get there.
+
+        Solved to a tenth of the slack between floor and limit, and held against all of it.
+        """
+        laplacian, rows = self._laplacian()
+        before = self.moved, self.mass
+        slack = float((self.limit - self.floor)[self.expanded].min())
+        heights, _ = cg(
+            laplacian,
+            self._excess(),
+            self.heights()[self.expanded],
+            rtol=0.0,
+            atol=slack / 10,
+            maxiter=2 * len(self.expanded),
+            M=scipy.sparse.diags_array(1 / self.degree[self.expanded]),
+        )
+        self._set_heights(heights, rows)
+        # A node short of mass may stay so, as pushes only take away from those that have too much.
+        if not ((self.floor - self.mass)[self.expanded] <= slack).all():
+            self.moved, self.mass = before
+
+    def _excess(self) -> Floats:
+        """What was poured on the expanded nodes above their floor, (k,)."""
+        return (self.source - self.floor)[self.expanded]
+
+    def _set_heights(self, heights: Floats, rows: Any) -> None:
+        """Let the expanded nodes (k,) have pushed away these heights; rows: their weights (k, t) CSR."""
+        heights = np.maximum(heights, 0)
+        self.moved = np.zeros(len(self.nodes))
+        self.moved[self.expanded] = heights * self.degree[self.expanded]
+        self.mass = self.source - self.moved + rows.T @ heights
+        self.num_pushes += len(self.expanded)
 
     def fits(self) -> bool:
         """Whether every part of the graph that is wholly expanded can take what was poured on it."""
@@ -239,7 +275,7 @@ def _pass_over(
                 mass[neighbours[entry]] += pass_on * excess * shares[entry]
             num_pushes += 1
         if num_pushes == before:
-            return number, num_pushes
+            return number + 1, num_pushes
         for i in range(len(mass)):
             if mass[i] > limit[i] and not is_expanded[i]:
                 return number + 1, num_pushes

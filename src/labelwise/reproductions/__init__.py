@@ -24,6 +24,7 @@ REPRODUCTIONS = MappingProxyType(
         "elr": "elr",
         "compress-features": "compress_features",
         "forest-smoothers": "forest_smoothers",
+        "local-graph-clustering": "local_clustering",
         "ps-kd": "ps_kd",
     }
 )

@@ -55,7 +55,7 @@ def label_factor(
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}: give a number from 0 to 1.")
     given = labels if callable(labels) else _label_array(labels)
-    certain = np.fromiter(trusted, dtype=np.int64)
+    certain = np.unique(np.fromiter(trusted, dtype=np.int64))
 
     def read(nodes: Ints) -> NDArray[Any]:
         found = _label_array(given(nodes)) if callable(given) else given[nodes]
@@ -65,7 +65,10 @@ def label_factor(
         if is_bad.any():
             place = int(is_bad.argmax())
             raise InputError(f"the label of node {nodes[place]} is {found[place]}: give 0 or 1, or -1 where unknown.")
-        return np.where(np.isin(nodes, certain), 1, found) if len(certain) else found
+        if len(certain) == 0:
+            return found
+        nearest = certain[np.minimum(np.searchsorted(certain, nodes), len(certain) - 1)]  # (m,)
+        return np.where(nodes == nearest, 1, found)
 
     def factor(heads: Ints, tails: Ints) -> Floats:
         of_heads, of_tails = read(heads), read(tails)
