@@ -122,6 +122,7 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "no such option": (["--bogus"], ("--bogus",)),
     "option without value": (["--alpha"], ("--alpha", "argument")),
     "one word too many": (["more"], ("more",)),
+    "text in arrays": (["--text", "body"], ("X only", "leave out --text")),
 }
 
 
@@ -147,6 +148,9 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "rows of a named set": (["run", "digits:many"], ("digits:many",)),
     "regression": (["run", "abalone"], ("regression",)),
     "graph": (["run", "cora"], ("graphs",)),
+    "label of digits": (["run", "digits", "--label", "y"], ("named set digits", "leave out --label")),
+    "split of a folder": (["run", "/usr", "--split", "part"], ("folder", "leave out --split")),
+    "data and probabilities": (["audit", "d.csv", "--pred-probs", "p.npy"], ("leave out d.csv",)),
     "unknown set": (["data", "path", "../../etc"], ("named data set", "digits")),
     "set without folder": (["data", "path", "digits"], ("scikit-learn",)),
     "fetch unknown set": (["data", "fetch", "moon"], ("'moon'",)),
@@ -352,6 +356,8 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     ),
     "temperature is a word": (forged(lambda t, m: m.update(temperature="hot")), ("does not describe this model",)),
     "sets damaged": (forged(lambda t, m: m["conformal"].update(ranks=[3, 1])), ("damaged",)),
+    "a class too many": (forged(lambda t, m: m["classes"].append("maybe")), ("2 outputs", "'maybe'")),
+    "classes are numbers": (forged(lambda t, m: m.update(classes=[0, 1])), ("2 outputs",)),
     "a tensor missing": (forged(lambda t, m: t.pop(sorted(t)[-1])), ("does not describe this model",)),
     "tensors are none": (
         forged(lambda t, m: [t.update({name: value * float("nan")}) for name, value in t.items()]),
@@ -493,7 +499,12 @@ COMMAND = [sys.executable, "-c", "from labelwise.cli import main; main()"]
 
 @pytest.mark.parametrize(
     ("arguments", "status"),
-    [(["--bogus"], 2), (["audit", "--pred-probs", "bad.npy"], 1), (["run", "bad.npz"], 1)],
+    [
+        (["--bogus"], 2),
+        (["audit", "--pred-probs", "bad.npy"], 1),
+        (["data", "path", "moon"], 1),
+        pytest.param(["run", "bad.npz"], 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_process_of_its_own(arguments: list[str], status: int, tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_bytes(npy(np.array([{}], object), allow_pickle=True))

@@ -317,6 +317,14 @@ def test_a_larger_file_in_blocks_of_any_size(tmp_path: Path) -> None:
     assert len(table(tmp_path / "1.csv")) + len(table(tmp_path / "1.rejected.csv")) == 1300
 
 
+def test_predicting_again_clears_what_a_kill_left(points: Door, tmp_path: Path) -> None:
+    done("train", points.source, "--epochs", 1, "--recipe", "label-smoothing", "--out", tmp_path / "out")
+    for name in (".new.csv.0123456789ab.tmp", ".new.rejected.csv.0123456789ab.tmp", ".mine.tmp"):
+        (tmp_path / name).write_text("half")
+    done("predict", tmp_path / "out" / "model", points.source, "--out", tmp_path / "new.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "new.csv", "new.rejected.csv", ".mine.tmp"}
+
+
 # Classes and truth that are hard to have ---------------------------------------------------------------------------
 
 
@@ -476,7 +484,7 @@ def seconds_of(command: list[str]) -> float:
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
-    process = subprocess.Popen([*COMMAND, "methods", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([*COMMAND, "data", "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
     _, err = process.communicate()

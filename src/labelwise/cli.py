@@ -222,6 +222,8 @@ def audit(
 ) -> None:
     """Only audit: from data, or from probabilities and labels of your own (needs no model and no torch)."""
     if pred_probs is not None or labels is not None:
+        if source is not None:
+            raise InputError(f"an audit of --pred-probs or --labels takes no other data: leave out {source} or those")
         _audit_files(pred_probs, labels, label, filter_by, out, as_json)
         return
     from labelwise.job.options import Options

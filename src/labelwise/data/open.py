@@ -47,11 +47,12 @@ def open_data(
             schema["classes"] = list(classes)
         blocks = _blocks(source, schema, None, require_labels, data_dir)
         return _checked(concatenate(list(blocks)), require_labels, source)
+    columns = tables.TableColumns(label, text, image, truth, split)
     name = _set_name(source)
     if name is not None:
+        _refuse_columns(columns._asdict(), f"the named set {name} says itself what its labels are")
         return named.load(name, data_dir, seed=seed, image_size=image_size)
     path = existing_path(source or "")
-    columns = tables.TableColumns(label, text, image, truth, split)
     schema, notes = _find_schema(path, columns, image_size, classes)
     examples = concatenate(list(_blocks(path, schema, None, True, data_dir)))
     examples = replace(examples, notes=list(dict.fromkeys(notes + examples.notes)))
@@ -132,13 +133,22 @@ def _find_schema(
 ) -> tuple[dict[str, Any], list[str]]:
     form = _form(path)
     if form == "npz":
+        _refuse_columns({"text": columns.text, "image": columns.image}, f"{printable(path)} holds examples in X only")
         file = arrays.NpzFile(path)
         label = columns.label or "y"
         return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes), []
     if form == "table":
         return tables.table_schema(path, columns, image_size, classes)
+    _refuse_columns(columns._asdict(), f"{printable(path)} is a folder, whose sub-folders are the classes")
     listing = folders.list_folder(path, require_labels=True)
     return folders.folder_schema(listing, image_size, tuple(classes) if classes else None), []
+
+
+def _refuse_columns(columns: dict[str, str | None], why: str) -> None:
+    """What would have no effect must not be taken for done."""
+    given = next((option for option, name in columns.items() if name is not None), None)
+    if given is not None:
+        raise InputError(f"{why}: leave out --{given}")
 
 
 def _for_table(schema: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -46,6 +46,11 @@ class Model:
     conformal: SplitConformal | None = None
     alpha: float = 0.1
 
+    def __post_init__(self) -> None:
+        outputs = len(self.classifier.classes_)
+        if len(self.classes) != outputs or not all(isinstance(name, str) for name in self.classes):
+            raise InputError(f"the model has {outputs} outputs, and its classes are {self.classes}: train it anew")
+
     def save(self, folder: Path) -> None:
         """Write ``manifest.json`` and one safetensors file."""
         input_tensors, input_values = self.inputs.to_state()
