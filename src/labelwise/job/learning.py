@@ -16,7 +16,7 @@ from labelwise.training.loop import Row, Watch, predict_outputs
 from labelwise.training.recipe import Recipe
 
 # The strength of the regulariser is the one option of the default recipe that matters; it is chosen from these.
-LAMBDAS = (1.0, 3.0, 7.0)
+LAMBDAS = (1.0, 3.0, 7.0, 10.0)
 CHECKPOINT_SECONDS = 5.0
 
 
