@@ -65,7 +65,7 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     tuned, authors = {}, {}
     for rate in NOISE_RATES[:1] if quick else NOISE_RATES:
         splits = [draw_digits(rate, seed) for seed in range(seeds)]
-        tuned[rate] = run_arms(choose_settings(splits[:2], training, rate), splits, training)
+        tuned[rate] = run_arms(choose_settings(splits[: 1 if quick else 2], training, rate), splits, training)
         authors[rate] = run_arms(authors_settings(rate), splits, training)
     people = {} if quick or data_dir is None else human_labels(data_dir, min(seeds, 3))
     toy = [toy_regression(seed, steps=50 if quick else 1500) for seed in range(min(seeds, 3))]
