@@ -25,6 +25,7 @@ REPRODUCTIONS = MappingProxyType(
         "compress-features": "compress_features",
         "forest-smoothers": "forest_smoothers",
         "local-graph-clustering": "local_clustering",
+        "lp-icp": "lp_icp",
         "ps-kd": "ps_kd",
     }
 )
