@@ -24,6 +24,7 @@ from labelwise.audit.confident_learning import find_label_issues
 from labelwise.audit.filters import FILTERS
 from labelwise.data.open import open_data
 from labelwise.job.model import Model
+from labelwise.methods import recipes
 
 QUICK = ("--epochs", "1", "--folds", "2", "--recipe", "label-smoothing")
 HOSTILE = ("=cmd|' /C calc'!A0", "<script>alert(1)</script>")
@@ -284,6 +285,15 @@ def test_steps_left_out(
     assert numbers.keys() >= ALWAYS_MEASURED
     assert (numbers["noise_rate_estimated"] is None) == ("suspects.csv" not in expected)
     assert (numbers["accuracy_robust"] is None) == ("predictions.csv" not in expected)
+
+
+@pytest.mark.parametrize("recipe", recipes("classification"))
+def test_every_recipe_trains_and_its_model_predicts_the_same(recipe: str, points: Door, tmp_path: Path) -> None:
+    done("train", points.source, "--epochs", 2, "--recipe", recipe, "--out", tmp_path / "out")
+    done("predict", tmp_path / "out" / "model", points.source, "--out", tmp_path / "new.csv")
+    new, old = table(tmp_path / "new.csv"), table(tmp_path / "out" / "predictions.csv")
+    assert new[["index", "predicted"]].equals(old[["index", "predicted"]])
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["recipe"] == recipe
 
 
 def test_audit_as_json(points: Door, tmp_path: Path) -> None:

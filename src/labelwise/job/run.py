@@ -48,7 +48,7 @@ def run(options: Options, *, progress: Progress | None = None, resume: bool = Fa
     began, started = time.monotonic(), datetime.now(UTC)
     progress = progress or Silent()
     folder = options.folder
-    find_recipe(options.recipe)
+    find_recipe(options.recipe, "classification")
     _check_places(options)
     examples = _check(options, progress)
     parts = split(examples, options.seed)
