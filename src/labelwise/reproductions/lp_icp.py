@@ -266,7 +266,7 @@ def _stories_part(data_dir: Path, seeds: int) -> tuple[dict[str, list[Any]], dic
     found: dict[str, Any] = {"stories": len(texts), "topics": labels.shape[1]}
     losses = {}
     for name, vectors in features.items():
-        runs = [stories_run(texts, vectors, labels, _random_parts(len(texts), seed), seed) for seed in range(seeds)]
+        runs = [stories_run(texts, vectors, labels, random_parts(len(texts), seed), seed) for seed in range(seeds)]
         measured[name] = [measure(each.rows) for each in runs]
         loss = paired_interval([each.f1_with_all for each in runs], [each.f1 for each in runs])
         losses[name] = loss.interval[1] if loss.interval else loss.difference
@@ -352,7 +352,7 @@ def _outputs(
     return model.predict_proba(asked_X)
 
 
-def _random_parts(rows: int, seed: int) -> tuple[Ints, Ints, Ints]:
+def random_parts(rows: int, seed: int) -> tuple[Ints, Ints, Ints]:
     order = np.random.default_rng(seed).permutation(rows)
     return order[4000:], order[2000:4000], order[:2000]
 
