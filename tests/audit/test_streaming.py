@@ -23,8 +23,9 @@ Files = Callable[[np.ndarray, np.ndarray], tuple[Path, Path]]
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of few rows, so that small files have many."""
+    """Blocks and ranges of few rows, so that small files have many."""
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 600)
+    monkeypatch.setattr(blocks, "RANGE_ROWS", 64)
 
 
 @pytest.fixture

@@ -251,17 +251,17 @@ def keep_largest_margins(
     first_row: int,
     pair_starts: NDArray[Any],
     pair_class: NDArray[Any],
+    starts: NDArray[Any],
+    sizes: NDArray[Any],
     bars: NDArray[Any],
-    heap_starts: NDArray[Any],
-    heap_sizes: NDArray[Any],
-    heap_margin: NDArray[Any],
-    heap_row: NDArray[Any],
+    margins: NDArray[Any],
+    rows: NDArray[Any],
 ) -> None:
-    """For each pair (given j, other k) keep the rows with the largest p[k] - p[j], as many as its heap holds.
+    """For each pair (given j, other k) keep the rows with the largest p[k] - p[j], and others while there is room.
 
-    Pairs of class j are pair_starts[j] to pair_starts[j + 1]; pair_class is their k. The heap of a pair lies at
-    heap_starts[pair] to heap_starts[pair + 1], worst row first; bars holds that row's margin, -inf until the heap is
-    full. Equal margins: the lower row is kept.
+    Pairs of class j are pair_starts[j] to pair_starts[j + 1]; pair_class is their k. The room of a pair, starts[pair]
+    to starts[pair + 1], is twice what is wanted: when it is full, the worse half goes, and bars[pair], -inf at first,
+    rises to the worst margin that stays. Equal margins: the lower row is better.
     """
     for i in range(len(labels)):
         j = labels[i]
@@ -270,72 +270,88 @@ def keep_largest_margins(
         own = np.float64(probs[i, j])
         for pair in range(pair_starts[j], pair_starts[j + 1]):
             margin = np.float64(probs[i, pair_class[pair]]) - own
-            # Most rows end here, without a look into the heap.
             if margin >= bars[pair]:
-                offer(margin, first_row + i, pair, heap_starts, heap_sizes, heap_margin, heap_row)
-                if heap_sizes[pair] == heap_starts[pair + 1] - heap_starts[pair]:
-                    bars[pair] = heap_margin[heap_starts[pair]]
+                _keep(margin, first_row + i, pair, starts, sizes, bars, margins, rows)
 
 
 @njit(nogil=True, cache=True)
-def offer(
+def merge_margins(
+    starts: NDArray[Any],
+    sizes: NDArray[Any],
+    bars: NDArray[Any],
+    margins: NDArray[Any],
+    rows: NDArray[Any],
+    other_sizes: NDArray[Any],
+    other_margins: NDArray[Any],
+    other_rows: NDArray[Any],
+) -> None:
+    """Add what another thread kept."""
+    for pair in range(len(sizes)):
+        for place in range(starts[pair], starts[pair] + other_sizes[pair]):
+            if other_margins[place] >= bars[pair]:
+                _keep(other_margins[place], other_rows[place], pair, starts, sizes, bars, margins, rows)
+
+
+@njit(nogil=True, cache=True)
+def mark_largest_margins(
+    starts: NDArray[Any], sizes: NDArray[Any], margins: NDArray[Any], rows: NDArray[Any], mask: NDArray[Any]
+) -> None:
+    """Set mask (all rows,) at the rows wanted of each pair."""
+    for pair in range(len(sizes)):
+        start, wanted = starts[pair], (starts[pair + 1] - starts[pair]) // 2
+        if sizes[pair] > wanted:
+            _best_first(margins, rows, start, start + sizes[pair], wanted)
+        for place in range(start, start + min(sizes[pair], wanted)):
+            mask[rows[place]] = True
+
+
+@njit(nogil=True, cache=True)
+def _keep(
     margin: float,
     row: int,
     pair: int,
-    heap_starts: NDArray[Any],
-    heap_sizes: NDArray[Any],
-    heap_margin: NDArray[Any],
-    heap_row: NDArray[Any],
+    starts: NDArray[Any],
+    sizes: NDArray[Any],
+    bars: NDArray[Any],
+    margins: NDArray[Any],
+    rows: NDArray[Any],
 ) -> None:
-    """Put one row into the heap of a pair if there is room or it is better than the worst."""
-    start = heap_starts[pair]
-    size = heap_sizes[pair]
-    if size < heap_starts[pair + 1] - start:
-        heap_sizes[pair] = size + 1
-        place = size
-        while place > 0:
-            parent = (place - 1) // 2
-            if not _is_worse(margin, row, heap_margin[start + parent], heap_row[start + parent]):
-                break
-            heap_margin[start + place], heap_row[start + place] = heap_margin[start + parent], heap_row[start + parent]
-            place = parent
-        heap_margin[start + place], heap_row[start + place] = margin, row
-        return
-    if not _is_worse(heap_margin[start], heap_row[start], margin, row):
-        return
-    place = 0
-    while True:
-        child = 2 * place + 1
-        if child >= size:
-            break
-        right = child + 1
-        if right < size and _is_worse(
-            heap_margin[start + right], heap_row[start + right], heap_margin[start + child], heap_row[start + child]
-        ):
-            child = right
-        if not _is_worse(heap_margin[start + child], heap_row[start + child], margin, row):
-            break
-        heap_margin[start + place], heap_row[start + place] = heap_margin[start + child], heap_row[start + child]
-        place = child
-    heap_margin[start + place], heap_row[start + place] = margin, row
+    start = starts[pair]
+    room = starts[pair + 1] - start
+    if sizes[pair] == room:
+        sizes[pair] = room // 2
+        bars[pair] = _best_first(margins, rows, start, start + room, room // 2)
+    margins[start + sizes[pair]], rows[start + sizes[pair]] = margin, row
+    sizes[pair] += 1
 
 
 @njit(nogil=True, cache=True)
-def merge_heaps(
-    heap_starts: NDArray[Any],
-    heap_sizes: NDArray[Any],
-    heap_margin: NDArray[Any],
-    heap_row: NDArray[Any],
-    other_sizes: NDArray[Any],
-    other_margin: NDArray[Any],
-    other_row: NDArray[Any],
-) -> None:
-    """Offer every row of another thread's heaps to these."""
-    for pair in range(len(heap_sizes)):
-        for place in range(heap_starts[pair], heap_starts[pair] + other_sizes[pair]):
-            offer(other_margin[place], other_row[place], pair, heap_starts, heap_sizes, heap_margin, heap_row)
+def _best_first(margins: NDArray[Any], rows: NDArray[Any], start: int, stop: int, count: int) -> float:
+    """Bring the best ``count`` of the entries start to stop to the front; return the worst margin of them (Hoare)."""
+    low, high, last = start, stop - 1, start + count - 1
+    while low < high:
+        margin, row = margins[(low + high) // 2], rows[(low + high) // 2]
+        left, right = low, high
+        while left <= right:
+            while _is_better(margins[left], rows[left], margin, row):
+                left += 1
+            while _is_better(margin, row, margins[right], rows[right]):
+                right -= 1
+            if left <= right:
+                margins[left], margins[right] = margins[right], margins[left]
+                rows[left], rows[right] = rows[right], rows[left]
+                left += 1
+                right -= 1
+        # Entries from low to right are at least as good as the pivot, those from left to high at most.
+        if last <= right:
+            high = right
+        elif last >= left:
+            low = left
+        else:
+            break
+    return margins[last]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _is_worse(margin_a: float, row_a: int, margin_b: float, row_b: int) -> bool:
-    return margin_a < margin_b or (margin_a == margin_b and row_a > row_b)
+def _is_better(margin_a: float, row_a: int, margin_b: float, row_b: int) -> bool:
+    return margin_a > margin_b or (margin_a == margin_b and row_a < row_b)

@@ -220,17 +220,22 @@ def _scores(evidence: Evidence, rank_by: str, entropy: Floats) -> NDArray[Any]:
 
 
 @dataclass(slots=True, eq=False)
-class _Heaps:
+class _Margins:
     """The rows with the largest margins of each pair (given class, other class): the state of one thread."""
 
     sizes: Ints
-    margin: Floats
-    row: Ints
+    bars: Floats
+    margins: Floats
+    rows: Ints
 
     @classmethod
-    def empty(cls, starts: Ints) -> _Heaps:
+    def empty(cls, starts: Ints) -> _Margins:
+        num_pairs, room = len(starts) - 1, starts[-1]
         return cls(
-            np.zeros(len(starts) - 1, dtype=np.int64), np.empty(starts[-1]), np.empty(starts[-1], dtype=np.int64)
+            np.zeros(num_pairs, dtype=np.int64),
+            np.full(num_pairs, -np.inf),
+            np.empty(room),
+            np.empty(room, dtype=np.int64),
         )
 
 
@@ -242,18 +247,25 @@ def _select_by_noise_rate(source: Source, labels: Ints, prune_counts: Ints, num_
     np.fill_diagonal(num_removed, 0)
     given, other = np.nonzero(num_removed > 0)  # pairs, by given class
     pair_starts = np.searchsorted(given, np.arange(source.num_classes + 1))
-    heap_starts = np.concatenate([[0], np.cumsum(num_removed[given, other])])
-    heaps: list[_Heaps] = []
+    starts = np.concatenate([[0], np.cumsum(2 * num_removed[given, other])])
+    parts: list[_Margins] = []
 
     def make_worker() -> Callable[[int, NDArray[Any]], None]:
-        own = _Heaps.empty(heap_starts)
-        heaps.append(own)
-        bars = np.full(len(other), -np.inf)
+        own = _Margins.empty(starts)
+        parts.append(own)
 
         def work(start: int, block: NDArray[Any]) -> None:
-            block_labels = labels[start : start + len(block)]
             kernels.keep_largest_margins(
-                block, block_labels, start, pair_starts, other, bars, heap_starts, own.sizes, own.margin, own.row
+                block,
+                labels[start : start + len(block)],
+                start,
+                pair_starts,
+                other,
+                starts,
+                own.sizes,
+                own.bars,
+                own.margins,
+                own.rows,
             )
 
         return work
@@ -262,12 +274,10 @@ def _select_by_noise_rate(source: Source, labels: Ints, prune_counts: Ints, num_
     if len(given) == 0:
         return mask
     for_each_block(source, num_threads, make_worker)
-    first, *rest = heaps
+    first, *rest = parts
     for part in rest:
-        kernels.merge_heaps(heap_starts, first.sizes, first.margin, first.row, part.sizes, part.margin, part.row)
-    places = np.arange(heap_starts[-1])
-    is_filled = places - np.repeat(heap_starts[:-1], np.diff(heap_starts)) < np.repeat(
-        first.sizes, np.diff(heap_starts)
-    )
-    mask[first.row[is_filled]] = True
+        kernels.merge_margins(
+            starts, first.sizes, first.bars, first.margins, first.rows, part.sizes, part.margins, part.rows
+        )
+    kernels.mark_largest_margins(starts, first.sizes, first.margins, first.rows, mask)
     return mask
