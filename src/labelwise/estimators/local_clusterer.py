@@ -18,7 +18,15 @@ from labelwise.methods.graphs.local_clustering import (
     label_factor,
     warn_of_overflow,
 )
-from labelwise.numerics.graphs import Ints, Neighbourhoods, Reweighted, as_graph, check_nodes, conductance, sweep_cut
+from labelwise.numerics.graphs import (
+    Ints,
+    Neighbourhoods,
+    Reweighted,
+    as_neighbourhoods,
+    check_nodes,
+    conductance,
+    sweep_cut,
+)
 
 
 class Run(NamedTuple):
@@ -85,7 +93,7 @@ class LocalClusterer(BaseEstimator):
         is. Raises InputError for bad input and where the graph around the seeds has no room for the least mass.
         """
         masses = self._masses()
-        original = graph if isinstance(graph, Reweighted) else as_graph(graph)
+        original = as_neighbourhoods(graph)
         start = check_nodes(seeds, original.num_nodes, name="seeds")
         if len(start) == 0:
             raise InputError("seeds are empty: give at least one node of the cluster.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import scipy.sparse
@@ -34,6 +34,7 @@ class Rows(NamedTuple):
     weights: Floats  # (entries,)
 
 
+@runtime_checkable
 class Neighbourhoods(Protocol):
     """A graph that can be asked for some of its rows."""
 
@@ -139,6 +140,11 @@ def as_graph(given: Any, *, name: str = "graph") -> Graph:
             "give an undirected graph, for instance A.maximum(A.T)."
         )
     return Graph(matrix.indptr, matrix.indices, weights)
+
+
+def as_neighbourhoods(given: Any) -> Neighbourhoods:
+    """What can be asked for rows as it is, such as a `Reweighted` graph; else `as_graph` of it."""
+    return given if isinstance(given, Neighbourhoods) else as_graph(given)
 
 
 def graph_from_edges(edges: ArrayLike, num_nodes: int, weights: ArrayLike | None = None) -> Graph:

@@ -25,6 +25,7 @@ def run(case: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
     if set(inputs) != set(FIELDS):
         raise UnknownCase(f"unknown fields: {', '.join(inputs)}")
     check_known(params, PARAMS, "params")
+    check_known([params["sink"]], ("ones", "degree"), "sinks")
 
     edges = np.asarray(inputs["edges"], dtype=np.int64).reshape(-1, 2)
     graph = graph_from_edges(edges, inputs["num_nodes"])
@@ -33,8 +34,6 @@ def run(case: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
     # Sinks are those of the original graph, also for the weighted one.
     nodes = np.arange(graph.num_nodes)
     sink = graph.degree(nodes) if params["sink"] == "degree" else np.ones(graph.num_nodes)
-    if params["sink"] not in ("degree", "ones"):
-        raise UnknownCase(f"unknown sink: {params['sink']}")
 
     found = flow_diffusion_exact(weighted, source, sink)
     plain = flow_diffusion_exact(graph, source, sink)

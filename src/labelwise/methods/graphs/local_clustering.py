@@ -26,11 +26,12 @@ from labelwise.numerics.graphs import (
     Neighbourhoods,
     Reweighted,
     as_graph,
+    as_neighbourhoods,
     check_nodes,
 )
 from labelwise.numerics.local_push import LocalPush, OfNodes
 
-# What `as_graph` takes, or a `Reweighted` graph.
+# What `as_graph` takes, or anything that can be asked for rows (`Neighbourhoods`).
 AnyGraph = Any
 # Labels (n,) or a function from nodes (m,) to their labels (m,).
 Labels = ArrayLike | Callable[[Ints], ArrayLike]
@@ -58,6 +59,8 @@ def label_factor(
     certain = np.unique(np.fromiter(trusted, dtype=np.int64))
 
     def read(nodes: Ints) -> NDArray[Any]:
+        if not callable(given) and nodes.max(initial=-1) >= len(given):
+            raise InputError(f"there are {len(given)} labels but a node {nodes.max()}: give one label for each node.")
         found = _label_array(given(nodes)) if callable(given) else given[nodes]
         if found.shape != nodes.shape:
             raise InputError(f"labels gave shape {found.shape} for {len(nodes)} nodes: return one label for each.")
@@ -139,7 +142,7 @@ class FlowDiffusion:
 
     def __init__(self, graph: AnyGraph, sink: Sink = "ones", *, tol: float = 1e-4) -> None:
         _check_positive("tol", tol)
-        self._graph = _rows_of(graph)
+        self._graph = as_neighbourhoods(graph)
         read_sink = _sink_reader(sink, self._graph)
         self._reached = LocalPush(self._graph, floor=read_sink, limit=lambda nodes: read_sink(nodes) + tol)
 
@@ -198,7 +201,7 @@ def personalized_pagerank_push(
     keeps alpha of it and passes the rest on. Of the result, `mass` holds the residuals and `x` the PageRank over the
     degree, by which to take a sweep cut.
     """
-    local = _rows_of(graph)
+    local = as_neighbourhoods(graph)
     if not 0 < alpha < 1:
         raise InputError(f"alpha is {alpha}: give a number between 0 and 1.")
     _check_positive("tol", tol)
@@ -260,10 +263,6 @@ def _diffusion(reached: LocalPush, converged: bool, *, scale: float = 1.0) -> Di
         converged=converged,
         fits=converged or reached.fits(),
     )
-
-
-def _rows_of(graph: AnyGraph) -> Neighbourhoods:
-    return graph if isinstance(graph, Reweighted) else as_graph(graph)
 
 
 def _label_array(labels: ArrayLike) -> NDArray[Any]:
