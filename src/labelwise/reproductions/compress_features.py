@@ -61,14 +61,14 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     not in it. About 100 s a seed on one core.
     """
     start = time.perf_counter()
-    training = DIGITS._replace(epochs=3) if quick else DIGITS
+    training = DIGITS._replace(epochs=2) if quick else DIGITS
     tuned, authors = {}, {}
     for rate in NOISE_RATES[:1] if quick else NOISE_RATES:
         splits = [draw_digits(rate, seed) for seed in range(seeds)]
         tuned[rate] = run_arms(choose_settings(splits[: 1 if quick else 2], training, rate), splits, training)
         authors[rate] = run_arms(authors_settings(rate), splits, training)
     people = {} if quick or data_dir is None else human_labels(data_dir, min(seeds, 3))
-    toy = [toy_regression(seed, steps=50 if quick else 1500) for seed in range(min(seeds, 3))]
+    toy = [toy_regression(seed, steps=20 if quick else 1500) for seed in range(min(seeds, 3))]
 
     checks = {f"{name}_{rate:.0%}": passed for rate, study in tuned.items() for name, passed in study.checks().items()}
     main = tuned[NOISE_RATES[0]]
