@@ -89,8 +89,9 @@ class LocalClusterer(BaseEstimator):
         """Find the cluster of ``seeds`` (an id or several).
 
         graph: what ``as_graph`` takes, or a ``Graph``. labels: 1 = in the cluster, 0 = not, -1 = unknown, as (n,) or
-        as a function from node ids (m,) to their labels, which is asked for visited nodes only; None: the graph as it
-        is. Raises InputError for bad input and where the graph around the seeds has no room for the least mass.
+        as a function from node ids (m,) to their labels, which is asked for the nodes that the mass reaches and about
+        as many more (to see which side of a cut is the smaller); None: the graph as it is. Raises InputError for bad
+        input and where the graph around the seeds has no room for the least mass.
         """
         masses = self._masses()
         original = as_neighbourhoods(graph)

@@ -185,7 +185,7 @@ def conductance(graph: Neighbourhoods, nodes: ArrayLike) -> float:
     rows = graph.rows(inside)
     volume = float(rows.weights.sum())
     cut = float(rows.weights[~np.isin(rows.neighbours, inside)].sum())
-    return cut / min(volume, _rest(graph, volume)) if cut > 0 else 0.0
+    return cut / min(volume, _rest(graph, volume, len(inside))) if cut > 0 else 0.0
 
 
 def sweep_cut(graph: Neighbourhoods, nodes: ArrayLike, scores: ArrayLike) -> tuple[Ints, float]:
@@ -217,7 +217,7 @@ def sweep_cut(graph: Neighbourhoods, nodes: ArrayLike, scores: ArrayLike) -> tup
     cut = np.maximum(volume - inner, 0)
     # Rounding leaves a trace of weight where nothing is cut.
     cut[cut <= 1e-12 * volume] = 0
-    rest = _rest(graph, float(volume[-1])) + (volume[-1] - volume)
+    rest = _rest(graph, float(volume[-1]), len(order)) + (volume[-1] - volume)
     smaller = np.minimum(volume, rest)
     found = np.divide(cut, smaller, out=np.zeros(len(order)), where=cut > 0)
     best = int(found[: graph.num_nodes - 1].argmin()) if graph.num_nodes > 1 else 0
@@ -240,10 +240,10 @@ def check_nodes(nodes: ArrayLike, num_nodes: int, *, name: str = "nodes") -> Int
     return ids.astype(np.int64)
 
 
-def _rest(graph: Neighbourhoods, volume: float) -> float:
-    """Volume of the graph without a part of that volume; infinity where that is the larger of the two."""
+def _rest(graph: Neighbourhoods, volume: float, size: int) -> float:
+    """Volume of the graph without a part of that volume and size; infinity where that is the larger of the two."""
     # Only the smaller one matters to a conductance, so reading stops there: the cost stays near that of the part.
-    seen, start, size = 0.0, 0, 256
+    seen, start = 0.0, 0
     while start < graph.num_nodes:
         seen += float(graph.rows(np.arange(start, min(start + size, graph.num_nodes))).weights.sum())
         if seen > 2.000001 * volume:
