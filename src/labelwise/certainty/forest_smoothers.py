@@ -22,7 +22,8 @@ from scipy.sparse import csr_array, issparse
 
 from labelwise.card import Card
 from labelwise.certainty.forest_leaves import Init, fitted_trees
-from labelwise.certainty.smoother_matrices import BoostingSmoother, ForestSmoother, Leaves, Smoother, read_leaves
+from labelwise.certainty.leaf_means import Leaves, read_leaves
+from labelwise.certainty.smoother_matrices import BoostingSmoother, ForestSmoother, Smoother
 from labelwise.errors import InputError
 
 Floats = NDArray[np.float64]
