@@ -25,17 +25,17 @@ HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 class LocalPush:
     """The part of a graph that mass has reached, and how it lies there.
 
-    A node that holds more than its limit keeps its floor, and `pass_on` of the excess goes to its neighbours in
-    proportion to the edges' weights; self-loops carry nothing. Nodes have places 0, 1, ... in the order in which they
-    were reached; the rows of those that overflowed were read ("expanded"). Mass only moves outwards, so more can be
-    poured on at any time. Time and memory are those of the rows read.
+    A node above its limit (its floor and some slack) is pushed: it keeps the floor, and `pass_on` of the excess goes
+    to its neighbours in proportion to the edges' weights; self-loops carry nothing. Nodes have places 0, 1, ... in the
+    order in which they were reached; the rows of those above their limit were read ("expanded"). Mass only moves
+    outwards, so more can be poured on at any time. Time and memory are those of the rows read.
 
     Arrays (t,) by place: nodes, source, mass, moved (excess pushed away so far), floor, limit, degree (0 until
     expanded).
     """
 
-    def __init__(self, graph: Neighbourhoods, floor: OfNodes, limit: OfNodes, pass_on: float = 1.0) -> None:
-        self.graph, self.read_floor, self.read_limit, self.pass_on = graph, floor, limit, pass_on
+    def __init__(self, graph: Neighbourhoods, floor: OfNodes, slack: OfNodes, pass_on: float = 1.0) -> None:
+        self.graph, self.read_floor, self.read_slack, self.pass_on = graph, floor, slack, pass_on
         self.table = PlaceTable()
         self.source, self.mass, self.moved, self.floor, self.limit, self.degree = (np.empty(0) for _ in range(6))
         self.is_expanded = np.empty(0, dtype=bool)
@@ -179,8 +179,9 @@ class LocalPush:
             self.source, self.mass, self.moved, self.degree = (
                 np.concatenate([values, zeros]) for values in (self.source, self.mass, self.moved, self.degree)
             )
-            self.floor = np.concatenate([self.floor, self.read_floor(new)])
-            self.limit = np.concatenate([self.limit, self.read_limit(new)])
+            floor = self.read_floor(new)  # (new,)
+            self.floor = np.concatenate([self.floor, floor])
+            self.limit = np.concatenate([self.limit, floor + self.read_slack(new)])
             self.is_expanded = np.concatenate([self.is_expanded, zeros.astype(bool)])
         return places
 

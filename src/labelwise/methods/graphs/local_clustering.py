@@ -143,8 +143,9 @@ class FlowDiffusion:
     def __init__(self, graph: AnyGraph, sink: Sink = "ones", *, tol: float = 1e-4) -> None:
         _check_positive("tol", tol)
         self._graph = as_neighbourhoods(graph)
-        read_sink = _sink_reader(sink, self._graph)
-        self._reached = LocalPush(self._graph, floor=read_sink, limit=lambda nodes: read_sink(nodes) + tol)
+        self._reached = LocalPush(
+            self._graph, floor=_sink_reader(sink, self._graph), slack=lambda nodes: np.full(len(nodes), tol)
+        )
 
     def pour(self, source: Source) -> None:
         """Add mass. Raises InputError for ids that are no nodes, and for mass that is negative or not finite."""
@@ -212,7 +213,7 @@ def personalized_pagerank_push(
     reached = LocalPush(
         local,
         floor=lambda nodes: np.zeros(len(nodes)),
-        limit=lambda nodes: tol * local.degree(nodes),
+        slack=lambda nodes: tol * local.degree(nodes),
         pass_on=1 - alpha,
     )
     reached.pour(start, np.full(len(start), 1 / len(start)))
