@@ -24,8 +24,8 @@ import numpy as np
 
 from labelwise.certainty.conformal import conformal_rank
 from labelwise.certainty.label_powerset import LabelPowersetICP, nonconformity, p_value
-from labelwise.reproductions import lp_icp
-from labelwise.reproductions.lp_icp import Calibrated
+from labelwise.reproductions import lp_icp_data
+from labelwise.reproductions.lp_icp_data import Calibrated
 
 LEVELS = (0.05, 0.1, 0.2)
 EPSILON, NUM_ROWS, NUM_CALIBRATION = 0.1, 50, 999
@@ -172,11 +172,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.data_dir is None:
-        data, rows = "mosaics of digits, 60 labels", lp_icp.mosaics(0, quick=False)
+        data, rows = "mosaics of digits, 60 labels", lp_icp_data.mosaics(0, quick=False)
     else:
         data = "Reuters-21578, 90 topics, TF-IDF"
-        texts, labels, _ = lp_icp.read_stories(Path(arguments.data_dir))
-        rows = lp_icp.stories_run(texts, None, labels, lp_icp.random_parts(len(texts), 0), 0).rows
+        texts, labels, _ = lp_icp_data.read_stories(Path(arguments.data_dir))
+        rows = lp_icp_data.stories_run(texts, None, labels, lp_icp_data.random_parts(len(texts), 0), 0).rows
     rows = rows_with_a_label(rows)
     tables = [time_table(arguments.repeats), mapie_table(rows)]
     if arguments.out is None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom
 
-from labelwise.reproductions import lp_icp
+from labelwise.reproductions import lp_icp, lp_icp_data
 from labelwise.reproductions.result import Result
 
 
@@ -61,7 +61,7 @@ def test_rows_whose_set_was_cut_do_not_count(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_temperature_leaves_the_order_of_outputs(quick_result: Result) -> None:
-    rows = lp_icp.mosaics(0, quick=True)
+    rows = lp_icp_data.mosaics(0, quick=True)
     scaled = lp_icp.scaled_outputs(rows)
     np.testing.assert_array_equal(scaled > 0.5, rows.test_outputs > 0.5)
     calibrated = rows.test_outputs.clip(1e-12, 1 - 1e-12)
@@ -70,7 +70,7 @@ def test_a_temperature_leaves_the_order_of_outputs(quick_result: Result) -> None
 
 
 def test_mosaics_are_the_same_for_a_seed_and_calibration_never_trains() -> None:
-    first, again = lp_icp.mosaics(3, quick=True), lp_icp.mosaics(3, quick=True)
+    first, again = lp_icp_data.mosaics(3, quick=True), lp_icp_data.mosaics(3, quick=True)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
     assert first.test_outputs.shape == first.test_labels.shape == (300, 60)
@@ -79,10 +79,10 @@ def test_mosaics_are_the_same_for_a_seed_and_calibration_never_trains() -> None:
 
 
 def test_stories_have_the_90_topics_of_both_parts(data_dir) -> None:
-    texts, labels, is_early = lp_icp.read_stories(data_dir)
+    texts, labels, is_early = lp_icp_data.read_stories(data_dir)
     assert labels.shape == (len(texts), 90) == (len(is_early), 90)
     assert labels.any(axis=1).all()
     assert labels[is_early].any(axis=0).all()
     assert labels[~is_early].any(axis=0).all()
-    parts = lp_icp.random_parts(len(texts), 1)
+    parts = lp_icp_data.random_parts(len(texts), 1)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(texts)))

