@@ -456,6 +456,8 @@ def test_state_survives_json() -> None:
         {"d": 2.0, "labels": "x", "scores": [1]},
         {"d": 2.0, "labels": 1, "scores": [2, 1]},
         {"d": 2.0, "labels": 1, "scores": [-1]},
+        {"d": 2.0, "labels": 0, "scores": [1]},
+        {"d": 2.0, "labels": 1, "scores": [10**12 + 1]},
         {"d": 2.0, "labels": 1, "scores": [[1]]},
         {"d": 2.0, "labels": 1, "scores": [10**30]},
         {"d": "x", "labels": 1, "scores": [1]},

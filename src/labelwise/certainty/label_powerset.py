@@ -63,7 +63,7 @@ def p_value(scores: ArrayLike, calibration_scores: ArrayLike) -> Floats:
         raise InputError(f"calibration_scores has shape {known.shape}: give at least one score, shape (q,).")
     if not (np.isfinite(asked).all() and np.isfinite(known).all()):
         raise InputError("scores or calibration_scores holds NaN or infinity: repair or leave out those rows.")
-    return _p_values(np.rint(asked * STEPS).astype(np.int64), np.sort(np.rint(known * STEPS).astype(np.int64)))
+    return _p_values(np.rint(asked * STEPS), np.sort(np.rint(known * STEPS)))
 
 
 def rejection_rank(epsilon: float, num_rows: int) -> int:
@@ -164,7 +164,11 @@ class LabelPowersetICP:
         return [self._sets_of_row(*row, max_sets) for row in rows]
 
     def set_sizes(self, outputs: ArrayLike, epsilon: float = 0.1) -> Floats:
-        """Exact number of label-sets in each row's set, (n,) float64, without listing them; see `count_subset_sums`."""
+        """Exact number of label-sets in each row's set, (n,) float64, without listing them.
+
+        Infinite where they are too many to count, from some 10^8 on (2^M, where all are in, is no such case). Raises
+        InputError for bad input. Cost: see `count_subset_sums`.
+        """
         changes, budgets = self._changes(outputs, epsilon)
         pairs = zip(changes.gains, budgets, strict=True)
         return np.asarray([count_subset_sums(gains, np.asarray([budget]))[0] for gains, budget in pairs])
@@ -242,7 +246,9 @@ class LabelPowersetICP:
             made.scores = np.asarray(state["scores"], dtype=np.int64)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the saved label-set predictor is damaged ({error!r}): restore the file.") from error
-        if made.scores.ndim != 1 or (np.diff(made.scores) < 0).any() or (made.scores < 0).any():
+        largest = made.scores.max(initial=0)
+        is_whole = made.scores.ndim == 1 and (np.diff(made.scores, prepend=0) >= 0).all()
+        if not is_whole or largest > made.num_labels * STEPS:
             raise InputError("the saved label-set predictor is damaged (scores): restore the file.")
         return made
 
@@ -362,7 +368,7 @@ def _scores(outputs: Floats, labels: Ints, d: float) -> Ints:
     return np.where(labels == 1, is_set, unset).sum(axis=1)
 
 
-def _p_values(scores: Ints, calibration_scores: Ints) -> Floats:
+def _p_values(scores: Ints | Floats, calibration_scores: Ints | Floats) -> Floats:
     """Equation (2), in steps; ``calibration_scores`` (q,) rising."""
     below = np.searchsorted(calibration_scores, scores, side="left")
     return (len(calibration_scores) - below + 1) / (len(calibration_scores) + 1)

@@ -67,8 +67,8 @@ def count_subset_sums(gains: Ints, budgets: Ints) -> Floats:
     """How many subsets of ``gains`` (M,) sum to at most each of ``budgets`` (m,), without listing them: (m,) float64.
 
     Meet in the middle (Horowitz and Sahni, 1974): sums of the one half of the labels against sorted sums of the other.
-    Exact, as far as float64 is; infinite where a half has more than 4 million sums, at some 10^12 subsets. Cost: some
-    sqrt(K) log K for K subsets.
+    Exact, as far as float64 is; infinite where a half has more than 4 million sums, from some 10^8 subsets on. Cost:
+    the sums of both halves, far fewer than the K subsets; 50 ms for K = 10^7, half a second before it gives up.
     """
     largest = int(budgets.max(initial=-1))
     if largest < 0:
