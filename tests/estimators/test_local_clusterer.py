@@ -1,5 +1,6 @@
 """LocalClusterer: what it finds, which run it keeps, what it reads and refuses."""
 
+import inspect
 from typing import Any
 
 import networkx as nx
@@ -10,7 +11,7 @@ from sklearn.base import clone
 import labelwise
 from labelwise import LocalClusterer
 from labelwise.errors import InputError
-from labelwise.methods.graphs.local_clustering import flow_diffusion, label_edge_weights, set_f1
+from labelwise.methods.graphs.local_clustering import CARD, flow_diffusion, label_edge_weights, set_f1
 from labelwise.numerics.graphs import Reweighted, as_graph, conductance, graph_from_edges, sweep_cut
 
 
@@ -133,6 +134,13 @@ def test_it_is_a_scikit_learn_estimator() -> None:
     again = clone(model).fit(graph, 0, labels)
     assert again.cluster_.tolist() == model.cluster_.tolist()
     assert labelwise.LocalClusterer is LocalClusterer
+
+
+def test_the_card_tells_the_defaults() -> None:
+    options = inspect.signature(LocalClusterer).parameters
+    assert {name: np.array(value).tolist() for name, value in CARD.defaults.items()} == {
+        name: np.array(options[name].default).tolist() for name in CARD.defaults
+    }
 
 
 GRAPH = graph_from_edges([[0, 1], [1, 2]], 3)

@@ -330,6 +330,6 @@ CARD = Card(
     link="https://arxiv.org/abs/2310.08031",
     authors_code="s-h-yang/WFD (the solver, in Julia; the paper's own experiments were not published)",
     licence="none given",
-    defaults={"epsilon": 0.05, "sink": "ones", "mass_grid": (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0), "tol": 1e-4},
+    defaults={"epsilon": 0.05, "sink": "ones", "mass_grid": [1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0], "tol": 1e-4},
     cost="the rows of the nodes that the mass reaches; neither time nor memory depends on the size of the graph",
 )
