@@ -10,7 +10,7 @@ from labelwise.training.data import TrainingData
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import seeded
 from labelwise.training.settings import Settings
-from toys import POINTS, Toy
+from toys import POINTS, SCENES, Toy
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ TABLE = [
     Row("label-smoothing-0", "label-smoothing", {"smoothing": 0.0}),
     Row("mixup", "mixup", differs=PAIRS),
     Row("mixup-off", "mixup", {"alpha": 0.0}),
+    Row(
+        "segmentation-cross-entropy",
+        "segmentation-cross-entropy",
+        network="unet-8-8",
+        toy=SCENES,
+        changes={"batch_size": 8},
+    ),
     Row("elr", "elr"),
     Row("elr-strong", "elr", {"lambda_": 7.0, "beta": 0.9}),
     Row("elr-plus", "elr-plus", differs=PAIRS),

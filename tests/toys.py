@@ -1,15 +1,18 @@
 """Tiny data, networks and estimators of each task for the settings table in `recipes.py`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelwise import Classifier
+from labelwise import Classifier, Segmenter
+from labelwise.data.scenes import draw_scenes
 from labelwise.networks.build import build_network
+from labelwise.networks.unet import build_unet
 from labelwise.training.data import TrainingData
+from labelwise.training.task import SEGMENTATION
 
 
 class Toy(Protocol):
@@ -80,3 +83,57 @@ class Points:
 
 
 POINTS = Points()
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Scenes of 12 x 11 pixels with zeros and ones on background; the last row of every mask is not labelled."""
+
+    good_score: float = 0.4  # background everywhere scores below a third
+    num_classes: int = 3
+
+    def data(self, network: str, seed: int, size: int) -> TrainingData:
+        drawn = draw_scenes(
+            3 * size,
+            np.random.default_rng(seed),
+            size=12,
+            kinds=(0, 1),
+            glyph_sizes=(8, 9),
+            most_objects=1,
+            texture=0.05,
+            blur=0.5,
+            noise=0.05,
+        )
+        masks = torch.from_numpy(drawn.masks[:, :, :11].copy())
+        masks[:, -1] = 255
+        images = torch.from_numpy(drawn.images[:, None, :, :11].copy())
+        return TrainingData(images, masks, self.num_classes, task=SEGMENTATION)
+
+    def network(self, name: str, data: TrainingData) -> nn.Module:
+        assert isinstance(data.inputs, Tensor)
+        return build_unet(name, data.inputs.shape[1:], self.num_classes)
+
+    def alike(self, data: TrainingData) -> TrainingData:
+        return replace(data, labels=torch.ones_like(data.labels))
+
+    def are_alike(self, outputs: Tensor) -> bool:
+        return bool((outputs.argmax(dim=1) == 1).double().mean() > 0.8)
+
+    def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
+        wrong, negative = data.labels.clone(), data.labels.clone()
+        wrong[5, 2, 3], negative[5, 2, 3] = self.num_classes, -1
+        return {
+            "mask 5 has label 3 at row 2, column 3": wrong,
+            "mask 5 has label -1 at row 2, column 3": negative,
+            r"\(n, height, width\)": data.labels[:, 0],
+        }
+
+    def estimator(self, recipe: str, network: str, **options: Any) -> Segmenter:
+        return Segmenter(recipe, network=network, accelerator="cpu", **options)
+
+    def arrays(self, data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
+        assert isinstance(data.inputs, Tensor)
+        return data.inputs[:, 0].numpy(), data.labels.numpy()
+
+
+SCENES = Scenes()

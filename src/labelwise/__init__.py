@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from labelwise.errors import InputError
     from labelwise.estimators.classifier import Classifier
     from labelwise.estimators.local_clusterer import LocalClusterer
+    from labelwise.estimators.segmenter import Segmenter
     from labelwise.methods import cards as methods
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "InputError": "errors",
     "LabelPowersetICP": "certainty.label_powerset",
     "LocalClusterer": "estimators.local_clusterer",
+    "Segmenter": "estimators.segmenter",
     "SplitConformal": "certainty.conformal",
     "forest_smoother": "certainty.forest_smoothers",
     "methods": "methods",
@@ -36,6 +38,7 @@ __all__ = [
     "InputError",
     "LabelPowersetICP",
     "LocalClusterer",
+    "Segmenter",
     "SplitConformal",
     "audit",
     "forest_smoother",

@@ -17,7 +17,7 @@ from labelwise.estimators.inputs import Inputs, example_shape, read_inputs
 from labelwise.estimators.networks import find_backbone, standardize_for
 from labelwise.methods import find_recipe
 from labelwise.networks.build import build_network, default_network
-from labelwise.networks.network import Network
+from labelwise.networks.network import Standardize
 from labelwise.networks.pretrained import backbone_features, restore_backbone
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 from labelwise.training.data import TrainingData
@@ -321,6 +321,12 @@ class NetworkEstimator(BaseEstimator):
             return torch.from_numpy(backbone_features(self.backbone_, inputs.movedim(1, -1).numpy()))
         return inputs if self.standardize else inputs.float()
 
+    def _build_network(
+        self, shape: tuple[int, ...], standardize: Standardize | None, pretrained: nn.Module | None
+    ) -> nn.Module:
+        """A freshly initialised network for inputs of a shape."""
+        return build_network(self.network_, shape, self._num_outputs(), standardize=standardize, pretrained=pretrained)
+
     def _recipe_name(self) -> str:
         return self.default_recipe if self.recipe == "auto" else self.recipe
 
@@ -331,12 +337,12 @@ class NetworkEstimator(BaseEstimator):
         shape = self.input_shape_ if self.backbone_ is None else (int(self.backbone_.num_features),)  # type: ignore[arg-type]
         scale = standardize_for(inputs, shape) if self.standardize else None
 
-        def build() -> Network:
-            return build_network(self.network_, shape, self._num_outputs(), standardize=scale, pretrained=pretrained)
+        def build() -> nn.Module:
+            return self._build_network(shape, scale, pretrained)
 
         try:
             with seeded(derive_seed(seed, "weights")):
-                return find_recipe(self._recipe_name())(build, **(self.recipe_options or {}))
+                return find_recipe(self._recipe_name(), self.task.name)(build, **(self.recipe_options or {}))
         except TypeError as error:
             raise InputError(f"recipe {self.recipe!r} does not take these recipe_options: {error}") from error
 

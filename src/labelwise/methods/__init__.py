@@ -15,6 +15,7 @@ METHOD_FILES = (
     "methods.classification.cross_entropy",
     "methods.classification.label_smoothing",
     "methods.classification.mixup",
+    "methods.segmentation.cross_entropy",
     "methods.classification.elr",
     "methods.classification.compress_features",
     "methods.graphs.local_clustering",

@@ -84,6 +84,19 @@ def load_weights(model: nn.Module, file: Path) -> None:
     model.load_state_dict(given, strict=False)
 
 
+def match_weights(model: nn.Module, backbone: nn.Module) -> None:
+    """Give a model that is part of a backbone the backbone's weights, by name; timm writes dots as underscores in it.
+
+    Raises InputError where the backbone lacks some.
+    """
+    given = {name.replace(".", "_"): value for name, value in backbone.state_dict().items()}
+    wanted = model.state_dict()
+    missing = [name for name in wanted if name.replace(".", "_") not in given]
+    if missing:
+        raise InputError(f"these weights lack {missing[0]}: give weights of this very network, or none")
+    model.load_state_dict({name: given[name.replace(".", "_")] for name in wanted})
+
+
 def _read_tensors(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise InputError(f"{file}: no such weights file; give the path of a .safetensors or .pth file")

@@ -2,6 +2,9 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from labelwise.labels.masks import IGNORE
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -34,3 +37,13 @@ def soft_cross_entropy(
     """
     row_losses = -(targets * torch.log_softmax(logits, dim=-1)).sum(dim=-1)  # (...)
     return reduce_rows(row_losses, reduction, mask)
+
+
+def pixel_cross_entropy(logits: Tensor, masks: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy over the labelled pixels of the batch; 0, with gradients of 0, where none is labelled.
+
+    ``logits`` (B, classes, *spatial) float; ``masks`` (B, *spatial) int64, 255 = not labelled. ``smoothing`` moves a
+    share of each one-hot target to all classes alike.
+    """
+    values = functional.cross_entropy(logits, masks, ignore_index=IGNORE, label_smoothing=smoothing, reduction="none")
+    return reduce_rows(values, mask=masks != IGNORE)

@@ -35,6 +35,8 @@ Row = dict[str, float]
 Watch = Callable[[Recipe, int], Row]
 
 REFUSAL = "refusal.txt"
+# So many labels are predicted at once: of masks of 240 x 180 pixels, six.
+LABELS_A_BLOCK = 2**18
 # Precisions under which the weights themselves are of another type than float32.
 WEIGHT_TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 
@@ -88,25 +90,33 @@ def train(
     return result
 
 
-def predict_outputs(recipe: Recipe, data: TrainingData, *, batch_size: int = 512) -> Tensor:
+def predict_outputs(recipe: Recipe, data: TrainingData, *, batch_size: int | None = None) -> Tensor:
     """Return what the recipe predicts for every row (for classification logits (n, classes)), float32 on the CPU."""
     rows = [outputs for outputs, _ in predicted_blocks(recipe, data, batch_size=batch_size)]
     return torch.cat(rows) if rows else torch.zeros(0, data.num_classes)
 
 
 @torch.no_grad()
-def predicted_blocks(recipe: Recipe, data: TrainingData, *, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
+def predicted_blocks(
+    recipe: Recipe, data: TrainingData, *, batch_size: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield predictions float32 and given labels of a block of rows after the other, on the CPU.
 
-    The networks are in evaluation mode meanwhile and then left as they were.
+    A block is of ``batch_size`` rows, or as many as ``rows_a_block`` says. The networks are in evaluation mode
+    meanwhile and then left as they were.
     """
     was_training = {module: module.training for module in recipe.modules()}
     recipe.eval()
     device = next(recipe.parameters()).device
-    for batch in data.batches(in_order(len(data), batch_size)):
+    for batch in data.batches(in_order(len(data), batch_size or rows_a_block(data))):
         yield recipe.predict(batch["inputs"].to(device)).float().cpu(), batch["labels"]
     for module, mode in was_training.items():
         module.training = mode
+
+
+def rows_a_block(data: TrainingData) -> int:
+    """How many rows are predicted at once: 512, fewer where a row's label is a whole mask."""
+    return max(1, min(512, LABELS_A_BLOCK // max(1, data.labels[:1].numel())))
 
 
 def _check(data: TrainingData) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from labelwise.errors import InputError
+from labelwise.labels.masks import IGNORE
+from labelwise.numerics.segmentation_metrics import ConfusionIoU
 
 if TYPE_CHECKING:
     from labelwise.training.data import TrainingData
@@ -50,3 +52,32 @@ def check_classes(data: "TrainingData") -> None:
 
 
 CLASSIFICATION = Task("classification", "accuracy", check_classes, accuracy)
+
+
+def mean_iou(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Mean intersection over union of the classes that occur; pixels labelled 255 do not count.
+
+    Each block is logits (n, classes, H, W) and masks (n, H, W).
+    """
+    total: ConfusionIoU | None = None
+    for logits, masks in blocks:
+        total = total or ConfusionIoU(logits.shape[1])
+        total.update(logits.argmax(dim=1), masks)
+    return 0.0 if total is None else total.mean_iou()
+
+
+def check_mask_classes(data: "TrainingData") -> None:
+    """Masks must be (n, H, W) int64 and every pixel a class or 255; an image of 255 only has no labels."""
+    masks = data.labels
+    if masks.ndim != 3:
+        raise InputError(f"masks have shape {tuple(masks.shape)}; give one for each image, (n, height, width)")
+    wrong = torch.nonzero(((masks < 0) | (masks >= data.num_classes)) & (masks != IGNORE))
+    if len(wrong):
+        row, y, x = wrong[0].tolist()
+        raise InputError(
+            f"training mask {row} has label {int(masks[row, y, x])} at row {y}, column {x}, but classes are 0 to "
+            f"{data.num_classes - 1}; correct it, or set 255 where a pixel is not labelled"
+        )
+
+
+SEGMENTATION = Task("segmentation", "mean IoU", check_mask_classes, mean_iou)

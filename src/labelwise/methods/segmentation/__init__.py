@@ -1,0 +1,1 @@
+"""Methods for masks: the class of every pixel."""
