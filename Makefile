@@ -21,6 +21,7 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/graphs.py
 	$(BIN)/python benchmarks/training.py
 
 docs: $(VENV)/.installed

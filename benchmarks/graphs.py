@@ -214,8 +214,10 @@ def run_job(name: str, folder: Path) -> None:
         scores.append(f1(found, query.block) if np.ndim(found) == 1 else None)
     measured = {"milliseconds": round(1000 * float(np.median(seconds)), 4), "queries": len(seconds)}
     measured["f1"] = None if scores[0] is None else round(float(np.mean(scores)), 3)
+    asked = queries(folder)
+    answer(next(asked))  # the labels of all nodes are in memory before counting starts
     tracemalloc.start()
-    for query, _ in zip(queries(folder), range(5), strict=False):
+    for query, _ in zip(asked, range(5), strict=False):
         answer(query)
     measured["kilobytes"] = round(tracemalloc.get_traced_memory()[1] / 1000, 1) if name != "networkit" else None
     print(json.dumps(measured))
