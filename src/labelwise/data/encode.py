@@ -126,6 +126,11 @@ class ArrayEncoder:
         scaled /= self.std.astype(np.float32)
         return scaled
 
+    @property
+    def spread(self) -> NDArray[np.float64] | None:
+        """Deviation (d,) that each feature had before; None where an example is no plain row of features."""
+        return self.std if len(self.shape) == 1 else None
+
     def to_state(self) -> State:
         """See `Encoder.to_state`."""
         return {"kind": self.kind, "shape": list(self.shape)}, {"mean": self.mean, "std": self.std}
@@ -158,6 +163,13 @@ class TableEncoder:
     def feature_names(self) -> list[str]:
         """A name for each output column."""
         return [name for column in self.columns for name in _feature_names(column)]
+
+    @property
+    def spread(self) -> NDArray[np.float64] | None:
+        """Deviation that each output column had before; None where one is a date, a category or has missing cells."""
+        if any(column["type"] != "number" or column["missing"] for column in self.columns):
+            return None
+        return np.array([part["std"] for column in self.columns for part in column["parts"]])
 
     def fit(self, inputs: Any) -> "TableEncoder":
         """Learn medians, quantiles, scales and categories of a frame of n rows."""

@@ -47,6 +47,11 @@ class Trained:
     model: Classifier
 
     @property
+    def best_score(self) -> float:
+        """Score on the given validation labels after the best epoch."""
+        return self.history[self.best_epoch]["validation_score"]
+
+    @property
     def validation_score(self) -> float:
         """Score on the given validation labels after the last epoch."""
         return self.history[-1]["validation_score"]
@@ -69,12 +74,22 @@ def epochs_for(task: Task, options: Options) -> int:
 class Trainer:
     """Trains on rows of one task with the settings of one run."""
 
-    def __init__(self, task: Task, options: Options, network: str, workspace: Workspace, progress: Progress) -> None:
+    def __init__(
+        self,
+        task: Task,
+        options: Options,
+        network: str,
+        workspace: Workspace,
+        progress: Progress,
+        *,
+        standardize: bool = True,
+    ) -> None:
         self.task = task
         self.options = options
         self.network = network
         self.workspace = workspace
         self.progress = progress
+        self.standardize = standardize
         self.epochs = epochs_for(task, options)
 
     def train(
@@ -127,13 +142,20 @@ class Trainer:
 
     def work(self, name: str, make: Callable[[], Piece], summary: str = "", *, parts: int = 1) -> Piece:
         """Return a piece of work, read where it is finished; only new work is shown."""
-        piece = name.replace(" ", "-")
+        piece = self._piece(name)
         if self.workspace.has(piece):
             return self.workspace.piece(piece, make)
         self.progress.start(name, parts)
         arrays, values = self.workspace.piece(piece, make)
         self.progress.finish(summary or _summary(values["history"][-1]))
         return arrays, values
+
+    def _piece(self, name: str) -> str:
+        return name.replace(" ", "-") + ("" if self.standardize else "-in-one-unit")
+
+    def baseline(self, rows: np.ndarray, validation_rows: np.ndarray) -> Trained:
+        """Plain cross-entropy, measured after each epoch on the given labels of ``validation_rows``."""
+        return self.train("cross-entropy", "cross-entropy", {}, rows, validation_rows)
 
     def _classifier(self, recipe: str, recipe_options: dict[str, Any], name: str) -> Classifier:
         return Classifier(
@@ -143,10 +165,11 @@ class Trainer:
             epochs=self.epochs,
             batch_size=self.options.batch_size,
             learning_rate=self.options.learning_rate,
+            standardize=self.standardize,
             accelerator=self.options.accelerator,
             devices=self.options.devices,
             precision=self.options.precision,
-            checkpoint_folder=self.workspace.checkpoints(name.replace(" ", "-")),
+            checkpoint_folder=self.workspace.checkpoints(self._piece(name)),
             checkpoint_seconds=CHECKPOINT_SECONDS,
             resume=True,
             random_state=self.options.seed,

@@ -1,7 +1,7 @@
 """The main job from data to report."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ def run(options: Options, *, progress: Progress | None = None, resume: bool = Fa
 
     network = _network_name(options, inputs)
     trainer = Trainer(task, options, network, workspace, progress)
+    inputs, trainer = _choose_unit(inputs, trainer, examples, parts)
+    task = trainer.task
     audited = _audit(trainer, parts, options, examples) if "audit" not in options.skip else None
     learnt = run_learn(trainer, parts) if "learn" not in options.skip else None
     trusted = None
@@ -140,6 +142,17 @@ def _encode(examples: Examples, options: Options, progress: Progress) -> tuple[I
     encoded = inputs.transform(examples.inputs)
     progress.finish(" x ".join(str(size) for size in encoded.shape[1:]) + " numbers a row")
     return inputs, encoded
+
+
+def _choose_unit(inputs: Inputs, trainer: Trainer, examples: Examples, parts: Parts) -> tuple[Inputs, Trainer]:
+    """Keep the proportions of numeric columns where the baseline does better so on the given validation labels."""
+    other_inputs = inputs.in_one_unit()
+    if other_inputs is None:
+        return inputs, trainer
+    task = replace(trainer.task, inputs=other_inputs.transform(examples.inputs))
+    other = Trainer(task, trainer.options, trainer.network, trainer.workspace, trainer.progress, standardize=False)
+    scores = [each.baseline(parts.train, parts.validation).best_score for each in (trainer, other)]
+    return (other_inputs, other) if scores[1] > scores[0] else (inputs, trainer)
 
 
 def _network_name(options: Options, inputs: Inputs) -> str:

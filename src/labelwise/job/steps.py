@@ -166,6 +166,6 @@ class LearnStep:
 
 def run_learn(trainer: Trainer, parts: Parts) -> LearnStep:
     """Train the baseline and the robust recipe for the same number of epochs on the same rows."""
-    baseline = trainer.train("cross-entropy", "cross-entropy", {}, parts.train, parts.validation)
+    baseline = trainer.baseline(parts.train, parts.validation)
     robust = choose(trainer, parts.train, parts.validation)
     return LearnStep(baseline, robust)
