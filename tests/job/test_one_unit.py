@@ -41,7 +41,7 @@ def test_factors_are_the_columns_own_spread(tmp_path: Path) -> None:
     other = inputs.in_one_unit()
     assert other is not None
     encoded = other.transform(examples.inputs)
-    assert encoded[:, :3].std() / encoded[:, 3:].std() == pytest.approx(30, rel=0.25)
+    assert encoded[:, :3].std() / encoded[:, 3:].std() == pytest.approx(30 * np.sqrt(1 + 1.2**2), rel=0.1)
     assert float((encoded**2).mean()) == pytest.approx(1, rel=0.02)
     again = Inputs.from_state(*other.to_state())
     assert np.array_equal(again.transform(examples.inputs), encoded)
