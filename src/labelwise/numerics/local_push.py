@@ -18,6 +18,8 @@ from labelwise.numerics.graphs import Floats, Ints, Neighbourhoods, row_sums
 OfNodes = Callable[[Ints], Floats]
 # Passes that go by before a linear system is solved instead: about what it costs to set that up.
 PASSES_BEFORE_LEAP = 300
+# The exact solver calls a node full that is above its floor by this share of all mass.
+ROUNDING = 1e-12
 # Spreads consecutive ids over the table (the golden ratio times 2^64).
 HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
@@ -65,7 +67,7 @@ class LocalPush:
         """
         start = last_leap = self.num_passes
         while (self.mass > self.limit).any():
-            self._expand()
+            self._expand(self.limit)
             if self.num_passes - start >= max_passes:
                 return False
             if self.pass_on == 1 and self.num_passes - last_leap >= PASSES_BEFORE_LEAP:
@@ -91,13 +93,14 @@ class LocalPush:
         return True
 
     def solve(self) -> bool:
-        """Bring all that overflows to rest exactly (for pass_on 1); returns False where the mass has no room.
+        """Bring all that is above its floor to rest exactly (for pass_on 1); returns False where there is no room.
 
-        The expanded nodes are full in the end, so their heights solve a linear system; what then overflows is
-        expanded, until nothing does.
+        The expanded nodes are full in the end, so their heights solve a linear system; what then is above its floor is
+        expanded, until nothing is, beyond rounding.
         """
-        while (self.mass > self.limit).any():
-            self._expand()
+        slack = ROUNDING * self.source.sum()
+        while (self.mass > self.floor + slack).any():
+            self._expand(self.floor + slack)
             if not self.fits():
                 return False
             laplacian, rows = self._laplacian()
@@ -140,22 +143,24 @@ class LocalPush:
         self.num_pushes += len(self.expanded)
 
     def fits(self) -> bool:
-        """Whether every part of the graph that is wholly expanded can take what was poured on it."""
+        """Whether every connected part that mass has reached still has a node that is not expanded.
+
+        With less mass than room, some node always stays below its floor, so it is never expanded.
+        """
         if self.pass_on < 1:
             return True
         _, part = connected_components(self._adjacency(), directed=False)  # (t,)
-        has_more = np.bincount(part, weights=~self.is_expanded) > 0
-        return bool((has_more | (np.bincount(part, self.source) <= np.bincount(part, self.floor))).all())
+        return bool(np.bincount(part, weights=~self.is_expanded).all())
 
     def heights(self) -> Floats:
         """What each node has pushed away, over its degree, (t,)."""
         return np.divide(self.moved, self.degree, out=np.zeros(len(self.moved)), where=self.degree > 0)
 
-    def _expand(self) -> int:
-        """Read the rows of all nodes that overflow and were not expanded yet; returns how many."""
-        new = np.flatnonzero((self.mass > self.limit) & ~self.is_expanded)
+    def _expand(self, limit: Floats) -> None:
+        """Read the rows of all nodes above the limit (t,) that were not expanded yet."""
+        new = np.flatnonzero((self.mass > limit) & ~self.is_expanded)
         if len(new) == 0:
-            return 0
+            return
         rows = self.graph.rows(self.nodes[new])
         heads = np.repeat(np.arange(len(new)), rows.counts)  # (entries,)
         kept = (rows.weights > 0) & (rows.neighbours != self.nodes[new][heads])
@@ -167,7 +172,6 @@ class LocalPush:
         self.shares = np.concatenate([self.shares, rows.weights[kept] / degree[heads[kept]]])
         self.expanded = np.concatenate([self.expanded, new])
         self.row_ends = np.concatenate([self.row_ends, self.row_ends[-1] + np.cumsum(counts)])
-        return len(new)
 
     def _reach(self, ids: Ints) -> Ints:
         """Places of nodes (m,), given out where they are new."""

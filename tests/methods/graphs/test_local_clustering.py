@@ -120,6 +120,23 @@ def test_laws_of_weights_and_labels(solver: Callable[..., Diffusion]) -> None:
     np.testing.assert_array_equal(one.x, other.x)
 
 
+def test_the_exact_solution_lets_nothing_overflow() -> None:
+    graph = graph_from_edges([[0, 1], [1, 2], [2, 3]], 4)
+    found = flow_diffusion_exact(graph, {0: 2 + 1e-7})
+    assert found.support.tolist() == [0, 1]
+    assert found.overflow <= 1e-11
+    np.testing.assert_allclose(found.mass, [1, 1, 1e-7], atol=1e-11)
+
+
+def test_pushes_can_be_finished_exactly() -> None:
+    graph = random_graph(np.random.default_rng(4), 40)
+    flow = FlowDiffusion(graph, tol=0.5)
+    flow.pour({0: 25.0})
+    coarse, fine, exact = flow.settle(), flow.settle_exactly(), flow_diffusion_exact(graph, {0: 25.0})
+    assert coarse.overflow > 0.01
+    np.testing.assert_allclose(everywhere(fine, fine.x, 40), everywhere(exact, exact.x, 40), atol=1e-9)
+
+
 def test_self_loops_carry_nothing_but_count_in_degrees() -> None:
     edges = [[0, 1], [1, 2], [2, 3]]
     plain = flow_diffusion(graph_from_edges(edges, 4), {0: 2.5})

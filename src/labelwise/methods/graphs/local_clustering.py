@@ -40,9 +40,6 @@ Source = Mapping[int, float] | ArrayLike
 # 'ones', 'degree' (of the original graph), or a number a node (n,).
 Sink = str | ArrayLike
 
-# The exact solver calls a node full that is above its sink by this share of all mass.
-EXACT_TOLERANCE = 1e-12
-
 
 def label_factor(
     labels: Labels, epsilon: float = 0.05, *, unknown_weight: float = 1.0, trusted: Iterable[int] = ()
@@ -81,14 +78,23 @@ def label_factor(
     return factor
 
 
-def label_edge_weights(graph: AnyGraph, labels: ArrayLike, epsilon: float = 0.05, **options: Any) -> Graph:
+def label_edge_weights(
+    graph: AnyGraph,
+    labels: ArrayLike,
+    epsilon: float = 0.05,
+    *,
+    unknown_weight: float = 1.0,
+    trusted: Iterable[int] = (),
+) -> Graph:
     """The whole graph with each weight times its `label_factor`.
 
     `Reweighted(graph, label_factor(labels))` has the same weights, worked out only where a diffusion comes.
     """
     graph = as_graph(graph)
-    view = Reweighted(graph, label_factor(check_node_labels(labels, graph.num_nodes), epsilon, **options))
-    return Graph(graph.indptr, graph.indices, view.rows(np.arange(graph.num_nodes)).weights)
+    given = check_node_labels(labels, graph.num_nodes)
+    factor = label_factor(given, epsilon, unknown_weight=unknown_weight, trusted=trusted)
+    rows = Reweighted(graph, factor).rows(np.arange(graph.num_nodes))
+    return Graph(graph.indptr, graph.indices, rows.weights)
 
 
 def check_node_labels(labels: ArrayLike, num_nodes: int) -> NDArray[Any]:
@@ -154,11 +160,10 @@ class FlowDiffusion:
     def settle(self, max_passes: int = 10_000) -> Diffusion:
         """Push until all is at rest, or for `max_passes`."""
         _check_positive("max_passes", max_passes)
-        return _diffusion(self._reached, self._reached.push(max_passes))
+        return _diffusion(self._reached, self._reached.push(int(max_passes)))
 
     def settle_exactly(self) -> Diffusion:
         """Bring it to rest by linear systems, see `flow_diffusion_exact`."""
-        self._reached.limit = self._reached.floor + EXACT_TOLERANCE * self._reached.source.sum()
         return _diffusion(self._reached, self._reached.solve())
 
 
@@ -169,7 +174,7 @@ def flow_diffusion(
 
     A push hands all that a node holds above its sink to its neighbours. Passes go over the nodes reached so far, in
     the order in which they were reached: the optimum is unique, so order only changes speed. In the end no node holds
-    more than its sink + tol, and those with x > 0 hold at least their sink. Where `max_passes` end first, `converged`
+    more than its sink + tol, and those with x > 0 hold their sink up to tol. Where `max_passes` end first, `converged`
     is False and a RuntimeWarning says what is left. Raises InputError for bad input, and where mass has no room: more
     of it than sinks in the part of the graph that it can reach. Time and memory: a push costs its node's entries;
     they depend on what is reached, not on the graph.
@@ -217,7 +222,7 @@ def personalized_pagerank_push(
         pass_on=1 - alpha,
     )
     reached.pour(start, np.full(len(start), 1 / len(start)))
-    return _diffusion(reached, reached.push(max_passes), scale=alpha)
+    return _diffusion(reached, reached.push(int(max_passes)), scale=alpha)
 
 
 def set_f1(found: ArrayLike, target: ArrayLike) -> float:
@@ -273,7 +278,7 @@ def _label_array(labels: ArrayLike) -> NDArray[Any]:
             f"labels have shape {given.shape} and type {given.dtype}: give one integer a node, "
             "1 = in the cluster, 0 = not, -1 = unknown."
         )
-    return given.astype(np.int8) if given.dtype.kind == "b" else given
+    return given
 
 
 def _sink_reader(sink: Sink, graph: Neighbourhoods) -> OfNodes:
