@@ -101,6 +101,49 @@ def expected_calibration_error(probs: ArrayLike, labels: ArrayLike, n_bins: int 
     return float((np.abs(bins.accuracy - bins.confidence) * bins.counts).sum() / total)
 
 
+def classwise_calibration_error(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> float:
+    """Mean over classes 0 to the largest label of the gap between a class's probability and how often it is right.
+
+    Bins are (lower, upper], weighted by their counts; as published (Bala93/MarginLoss), a probability of exactly 0
+    falls in none. ``probs`` (n, classes), ``labels`` (n,) int64. Raises InputError for bad input.
+    """
+    if n_bins < 1:
+        raise InputError(f"n_bins is {n_bins}: give at least 1.")
+    probs, labels = _check_rows(probs, labels, "probs")
+    if not len(labels):
+        return 0.0
+    edges = np.arange(1, n_bins) / n_bins
+    errors = []
+    for label in range(int(labels.max()) + 1):
+        values = probs[probs[:, label] > 0, label]
+        right = (labels == label)[probs[:, label] > 0]
+        errors.append(_gaps(values, right, np.searchsorted(edges, values, side="left"), n_bins))
+    return float(np.mean(errors) / len(labels))
+
+
+def adaptive_calibration_error(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over bins of about as many rows, weighted by their counts.
+
+    The edges are the sorted confidences at the positions ``b n / n_bins``, interpolated; bins are open below, so that,
+    as published (Bala93/MarginLoss), the least confident row falls in none. ``probs`` (n, classes), ``labels`` (n,)
+    int64. Raises InputError for bad input.
+    """
+    if n_bins < 1:
+        raise InputError(f"n_bins is {n_bins}: give at least 1.")
+    probs, labels = _check_rows(probs, labels, "probs")
+    if not len(labels):
+        return 0.0
+    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == labels
+    ordered = np.sort(confidence)
+    # In whole numbers, so that an edge at a data value is that very value.
+    below, rest = np.divmod(np.arange(n_bins + 1) * len(labels), n_bins)
+    below, above = np.minimum(below, len(labels) - 1), np.minimum(below + 1, len(labels) - 1)
+    edges = ordered[below] + (ordered[above] - ordered[below]) * rest / n_bins
+    place = np.searchsorted(edges, confidence, side="left") - 1  # (n,) -1 at the lowest edge
+    inside = (place >= 0) & (place < n_bins)
+    return _gaps(confidence[inside], correct[inside], place[inside], n_bins) / len(labels)
+
+
 def negative_log_likelihood(probs: ArrayLike, labels: ArrayLike) -> float:
     """Mean of ``-log p[label]`` in nats; a probability below 1e-12 counts as 1e-12."""
     probs, labels = _check_rows(probs, labels, "probs")
@@ -142,6 +185,11 @@ def excess_aurc(confidence: ArrayLike, correct: ArrayLike) -> float:
     steps = np.arange(1, errors + 1)
     perfect = (steps / (len(correct) - errors + steps)).sum() / len(correct)
     return area_under_risk_coverage(confidence, correct) - float(perfect)
+
+
+def _gaps(confidence: Floats, correct: NDArray[np.bool_], place: NDArray[np.int64], n_bins: int) -> float:
+    """Sum over bins of the distance between summed confidence and number correct; ``place`` (n,) is each row's bin."""
+    return float(np.abs(np.bincount(place, confidence - correct, n_bins)).sum())
 
 
 def _own(values: Floats, labels: NDArray[np.int64]) -> Floats:

@@ -1,0 +1,54 @@
+"""Sums over the window around each pixel, in two or three dimensions."""
+
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from labelwise.errors import InputError
+
+PADDINGS = ("background", "zeros", "replicate")
+
+
+def class_windows(onehot: Tensor, known: Tensor, weights: Tensor, padding: str) -> tuple[Tensor, Tensor]:
+    """Weighted sums over windows: of each class (B, K, ...), and of all that counts (B, 1, ...).
+
+    ``onehot`` (B, K, ...) float, zero where ``known`` (B, ...) bool is false: those pixels count for nothing.
+    ``weights`` (d, d) or (d, d, d), d odd. Outside the image lies class 0 (``background``), what counts but has no
+    class (``zeros``), or the nearest pixel (``replicate``). Raises InputError for another padding.
+    """
+    if padding not in PADDINGS:
+        raise InputError(f"padding is {padding!r}; choose one of {', '.join(PADDINGS)}")
+    reach = weights.shape[0] // 2
+    sides = [reach] * (2 * weights.ndim)
+    stacked = torch.cat([onehot, known.unsqueeze(1).to(onehot.dtype)], dim=1)  # (B, K + 1, ...)
+    if padding == "replicate":
+        padded = functional.pad(stacked, sides, mode="replicate")
+    else:
+        padded = functional.pad(stacked, sides)
+        outside = 1.0 - functional.pad(torch.ones_like(stacked[:, :1]), sides)
+        padded[:, -1:] += outside
+        if padding == "background":
+            padded[:, :1] += outside
+    kernel = weights.to(padded).expand(padded.shape[1], 1, *weights.shape)
+    convolve = functional.conv2d if weights.ndim == 2 else functional.conv3d
+    sums = convolve(padded, kernel, groups=padded.shape[1])
+    return sums[:, :-1], sums[:, -1:]
+
+
+def image_windows(onehot: Tensor, known: Tensor, images: Tensor, size: int, power: int) -> tuple[Tensor, Tensor]:
+    """As ``class_windows``, a neighbour weighing ``exp(-|x_i - x_j|^power)``, and only inside the image.
+
+    ``images`` (B, ...) float, one number a pixel; ``size`` pixels a side, odd.
+    """
+    reach, spatial = size // 2, images.shape[1:]
+    sides = [reach] * (2 * len(spatial))
+    stacked = torch.cat([onehot, known.unsqueeze(1).to(onehot.dtype)], dim=1)  # (B, K + 1, ...)
+    padded, shown = functional.pad(stacked, sides), functional.pad(images, sides)
+    sums = torch.zeros_like(stacked)
+    for offset in product(range(size), repeat=len(spatial)):
+        window = tuple(slice(start, start + side) for start, side in zip(offset, spatial, strict=True))
+        weights = torch.exp(-((images - shown[(slice(None), *window)]).abs() ** power))  # (B, ...)
+        sums += weights.unsqueeze(1) * padded[(slice(None), slice(None), *window)]
+    return sums[:, :-1], sums[:, -1:]
