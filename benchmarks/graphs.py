@@ -112,6 +112,20 @@ def job_one_mass(folder: Path) -> Answer:
     return answer
 
 
+def job_exact(folder: Path) -> Answer:
+    """The same flow diffusion by linear systems."""
+    from labelwise.methods.graphs.local_clustering import flow_diffusion_exact, label_factor
+    from labelwise.numerics.graphs import Reweighted, as_graph
+
+    graph = as_graph(adjacency(folder))
+
+    def answer(query: Query) -> Any:
+        weighted = Reweighted(graph, label_factor(query.labels, trusted=[query.start]))
+        return flow_diffusion_exact(weighted, {query.start: 1.5 * BLOCK}).support
+
+    return answer
+
+
 def job_floor(folder: Path) -> Answer:
     """Read the rows and labels that one flow diffusion needs, once; the diffusion itself is not timed."""
     from labelwise.methods.graphs.local_clustering import flow_diffusion, label_factor
@@ -191,6 +205,7 @@ def job_networkx(folder: Path) -> Answer:
 JOBS = {
     "floor": job_floor,
     "one_mass": job_one_mass,
+    "exact": job_exact,
     "labels": job_labels,
     "pagerank": job_pagerank,
     "networkit": job_networkit,
@@ -267,6 +282,7 @@ def report(records: list[dict[str, Any]]) -> dict[str, Any]:
     names = {
         "floor": "floor: read its rows once",
         "one_mass": "flow diffusion with labels, one mass",
+        "exact": "the same, exactly, by linear systems",
         "labels": "LocalClusterer with labels, seven masses",
         "pagerank": "PageRank push and sweep, no labels",
         "networkit": "NetworKit PageRankNibble, no labels",
