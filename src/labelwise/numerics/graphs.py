@@ -165,9 +165,12 @@ def graph_from_edges(edges: ArrayLike, num_nodes: int, weights: ArrayLike | None
     if outside.any():
         row = int(outside.argmax())
         raise InputError(f"edges row {row} is {pairs[row].tolist()}: give node ids 0 to {num_nodes - 1}.")
-    values = np.ones(len(pairs)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if values.shape != (len(pairs),):
-        raise InputError(f"weights have shape {values.shape} for {len(pairs)} edges: give one for each edge.")
+    values = np.ones(len(pairs)) if weights is None else np.asarray(weights)
+    if values.shape != (len(pairs),) or values.dtype.kind not in "biuf":
+        raise InputError(
+            f"weights have shape {values.shape} and type {values.dtype} for {len(pairs)} edges: "
+            "give one number for each edge."
+        )
     low, high = pairs.min(axis=1).astype(np.int64), pairs.max(axis=1).astype(np.int64)
     _refuse_repeated(low, high, num_nodes)
     proper = low != high
