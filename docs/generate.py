@@ -10,6 +10,8 @@ from typing import Any
 from labelwise.methods.listing import method_rows
 
 DOCS = Path(__file__).parent
+# The estimator of each task that has recipes, and what it is fitted to.
+ESTIMATORS = {"classification": ("Classifier", "X, y"), "segmentation": ("Segmenter", "images, masks")}
 
 
 def pages() -> dict[str, str]:
@@ -42,15 +44,21 @@ def method_page(row: dict[str, Any]) -> str:
         lines.append(f"| cost | {row['cost']} |")
     if row["golden"]:
         lines.append(f"| golden numbers | `tests/golden/{row['golden']}` |")
-    if row["recipe"]:
-        lines += ["", "## Use", "", "```python", "from labelwise import Classifier", ""]
-        lines += [f'Classifier("{name}").fit(X, y)' for name in row["recipe"]] + ["```"]
+    lines += ["", "## Use", "", "```python", "import labelwise", "", *use(row), "```"]
     if row["defaults"]:
         lines += ["", "## Defaults", "", "| option | default |", "|---|---|"]
         lines += [f"| `{name}` | {value} |" for name, value in row["defaults"].items()]
     if row["number"] is not None:
         lines += ["", "## The claim", "", *claim(row["slug"], row["result"])]
     return "\n".join(lines) + "\n"
+
+
+def use(row: dict[str, Any]) -> list[str]:
+    """Lines of Python: each recipe in the estimator of its task, or what the card says."""
+    if not row["recipe"]:
+        return [row["use"]]
+    estimator, arguments = ESTIMATORS[row["task"]]
+    return [f'labelwise.{estimator}("{name}").fit({arguments})' for name in row["recipe"]]
 
 
 def claim(slug: str, result: dict[str, Any] | None) -> list[str]:

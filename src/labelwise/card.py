@@ -11,6 +11,7 @@ class Card:
 
     ``number`` is None for a baseline; ``recipe`` names what ``Classifier(recipe)`` or the task's estimator takes
     (several names where the paper has variants); ``defaults`` are the recipe's options as they stand in the code.
+    ``use`` is a line of Python for a method that is no recipe.
     """
 
     number: int | None
@@ -26,6 +27,7 @@ class Card:
     licence: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     cost: str = ""
+    use: str = ""
 
     @property
     def golden(self) -> str | None:

@@ -15,5 +15,6 @@ CARD = Card(
     authors_code="cleanlab/label-errors",
     licence="Apache-2.0",
     defaults={"min_examples_per_class": 1, "frac_noise": 1.0},
+    use="found = labelwise.audit(labels, pred_probs)",
     cost="one read of the probabilities; out-of-sample probabilities cost one training a fold",
 )

@@ -417,10 +417,8 @@ CARD = Card(
     task="certainty",
     fault="several labels a row, and no word on which combinations are plausible",
     recipe=(),
-    idea=(
-        "List the label-sets that cannot be rejected, out of 2^M, from the most plausible on: "
-        "`labelwise.LabelPowersetICP().calibrate(outputs, labels).prediction_set(new_outputs, epsilon=0.1)`."
-    ),
+    idea="List the label-sets that cannot be rejected, out of 2^M, from the most plausible on.",
+    use="labelwise.LabelPowersetICP().calibrate(outputs, labels).prediction_set(new_outputs, epsilon=0.1)",
     paper="Well-calibrated confidence measures for multi-label text classification with a large number of labels, "
     "Pattern Recognition 122, 2022",
     link="https://arxiv.org/abs/2312.09304",

@@ -329,8 +329,8 @@ CARD = Card(
     task="clustering in graphs",
     fault="wrong labels of nodes",
     recipe=(),
-    idea="Pour mass on a seed and let it flow over edges whose ends agree: the cluster is where it stays. "
-    "Used as `LocalClusterer(target_size).fit(graph, seeds, labels).cluster_`.",
+    idea="Pour mass on a seed and let it flow over edges whose ends agree: the cluster is where it stays.",
+    use="labelwise.LocalClusterer(target_size=200).fit(graph, seeds, labels).cluster_",
     paper="Local Graph Clustering with Noisy Labels, ICLR 2024",
     link="https://arxiv.org/abs/2310.08031",
     authors_code="s-h-yang/WFD (the solver, in Julia; the paper's own experiments were not published)",
