@@ -31,13 +31,13 @@ def _result_folders() -> list[Path]:
 
 
 def method_table(rows: list[dict[str, Any]]) -> Table:
-    """A table for the terminal."""
+    """A table for the terminal: the slug is what `labelwise reproduce` takes, the recipe what an estimator takes."""
     table = Table(title="Methods", title_justify="left", show_lines=True)
     for heading in ("no", "method", "task", "answers", "recipe", "claim"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=heading in ("no", "task", "claim"), overflow="fold")
     for row in rows:
         result = row["result"]
         claim = "-" if result is None else ("holds" if result["holds"] else "does not hold")
         number = "" if row["number"] is None else str(row["number"])
-        table.add_row(number, row["title"], row["task"], row["fault"], ", ".join(row["recipe"]) or "-", claim)
+        table.add_row(number, row["slug"], row["task"], row["fault"], ", ".join(row["recipe"]) or "-", claim)
     return table
