@@ -1,10 +1,12 @@
 """The door refuses bad input with its place and a remedy, and lets good input through unchanged."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from labelwise.errors import InputError
-from labelwise.labels.check import check_labels, check_labels_and_pred_probs, check_pred_probs
+from labelwise.labels.check import check_labels, check_labels_and_pred_probs, check_multilabels, check_pred_probs
 
 HALVES = np.full((4, 2), 0.5)
 
@@ -117,3 +119,33 @@ def test_lengths_must_agree() -> None:
         check_labels_and_pred_probs([0, 1, 0], HALVES)
     with pytest.raises(InputError, match="row 3 is 2: give classes 0 to 1"):
         check_labels_and_pred_probs([0, 1, 0, 2], HALVES)
+
+
+@pytest.mark.parametrize("given", [[[1, 0], [-1, 1]], [[1.0, 0.0], [-1.0, 1.0]], np.array([[1, 0], [-1, 1]], np.int8)])
+def test_several_labels_a_row_become_int64(given: Any) -> None:
+    found = check_multilabels(given)
+    assert found.dtype == np.int64
+    assert found.tolist() == [[1, 0], [-1, 1]]
+
+
+def test_several_labels_may_be_boolean_and_int64_is_not_copied() -> None:
+    assert check_multilabels([[True, False]]).tolist() == [[1, 0]]
+    given = np.array([[1, 0]], dtype=np.int64)
+    assert check_multilabels(given) is given
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([1, 0], "one column for each label"),
+        ([["yes"]], "give 1, 0 and -1"),
+        ([[0, 0], [0, 2]], "row 1, column 1 is 2"),
+        ([[0.5]], "row 0, column 0 is 0.5"),
+        ([[np.nan]], "is nan"),
+        ([[np.inf]], "is inf"),
+        ([[-2]], "is -2"),
+    ],
+)
+def test_bad_labels_of_several_a_row_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_multilabels(given)

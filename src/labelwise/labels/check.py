@@ -32,16 +32,15 @@ def check_labels(labels: ArrayLike, *, num_classes: int | None = None, name: str
     return given.astype(np.int64, copy=False)
 
 
-def check_multilabels(labels: ArrayLike, *, num_labels: int | None = None, name: str = "labels") -> NDArray[np.int64]:
+def check_multilabels(labels: ArrayLike, *, name: str = "labels") -> NDArray[np.int64]:
     """Labels of a task with several a row as (n, labels) int64: 1, 0 or -1 = unknown.
 
     Integers of any width and booleans pass; floats pass when every one is a whole number. An array that is already
     int64 is returned as it is, not copied. Raises InputError.
     """
     given = np.asarray(labels)
-    if given.ndim != 2 or given.shape[1] != (given.shape[1] if num_labels is None else num_labels):
-        columns = "one column for each label" if num_labels is None else f"{num_labels} columns"
-        raise InputError(f"{name} has shape {given.shape}: give one row for each example, {columns}.")
+    if given.ndim != 2:
+        raise InputError(f"{name} has shape {given.shape}: give one row for each example, one column for each label.")
     if given.dtype.kind not in "biuf":
         raise InputError(f"{name} has type {given.dtype}: give 1, 0 and -1 = unknown.")
     is_bad = ~((given == 1) | (given == 0) | (given == UNLABELLED))
