@@ -22,6 +22,7 @@ REPRODUCTIONS = MappingProxyType(
     {
         "label-errors": "label_errors",
         "elr": "elr",
+        "nacl": "nacl",
         "compress-features": "compress_features",
         "forest-smoothers": "forest_smoothers",
         "local-graph-clustering": "local_clustering",
