@@ -235,6 +235,8 @@ def run_job(name: str, folder: Path) -> None:
     for query, _ in zip(asked, range(5), strict=False):
         answer(query)
     measured["kilobytes"] = round(tracemalloc.get_traced_memory()[1] / 1000, 1) if name != "networkit" else None
+    if name == "networkit":
+        measured["version"] = version("networkit")
     print(json.dumps(measured))
 
 
