@@ -4,7 +4,7 @@
     python benchmarks/graphs.py --edges 1e4 1e5 1e6 1e7 --out docs/results/bench-graphs.json
     python benchmarks/graphs.py --peer-python /path/to/python-with-networkit
 
-Graphs are rings of planted blocks of 100 nodes: about 18 neighbours a node inside its block, 2 anywhere. Each graph is
+Graphs are made of planted blocks of 100 nodes: about 18 neighbours a node inside its block, 2 anywhere. Each graph is
 written to files once; each job reads them in a process of its own, answers the same queries (a block to be found from
 one of its nodes, with labels of which 20% inside and 10% outside are wrong) and reports the median processor time of a
 query, so that other work on the machine counts little. Every size is visited twice and the better median kept. Memory
