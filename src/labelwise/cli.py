@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelwise import __version__
-from labelwise.data.files import printable
 from labelwise.errors import InputError
+from labelwise.files import printable
 
 if TYPE_CHECKING:
     from labelwise.job.options import Options

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bad_input import CASES, IMAGE, LABEL, ROWS, TABLE, TEXTS, csv_of, folder_of, noise_jpeg, png
-from labelwise.data.files import write_csv
 from labelwise.data.open import iter_blocks, open_data
 from labelwise.errors import InputError
+from labelwise.files import write_csv
 
 
 @pytest.mark.parametrize("name", CASES)

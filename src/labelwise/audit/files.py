@@ -52,7 +52,7 @@ def _sentences(summary: dict[str, Any], known: int, out: Path | None) -> list[st
 def _write(out: Path, found: FileAudit, summary: dict[str, Any]) -> None:
     import json
 
-    from labelwise.data.files import atomic_write, write_csv
+    from labelwise.files import atomic_write, write_csv
 
     out.mkdir(parents=True, exist_ok=True)
     rows = found.ranked

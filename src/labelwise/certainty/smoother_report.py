@@ -21,8 +21,8 @@ from labelwise.certainty.forest_smoothers import (
     wrong_label_weights,
 )
 from labelwise.certainty.smoother_matrices import Smoother
-from labelwise.data.files import atomic_write
 from labelwise.errors import InputError
+from labelwise.files import atomic_write
 from labelwise.labels.check import UNLABELLED
 
 Floats = NDArray[np.float64]

@@ -20,10 +20,10 @@ from labelwise.data.classes import (
     read_labels,
 )
 from labelwise.data.examples import Examples, Rejection
-from labelwise.data.files import printable, quote, safe_name
 from labelwise.data.folders import size_note
 from labelwise.data.rows import RowChecks, decode_split, row_location
 from labelwise.errors import InputError
+from labelwise.files import printable, quote, safe_name
 
 _READ_BYTES = 1 << 24
 

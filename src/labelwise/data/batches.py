@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.data.examples import Rejection
-from labelwise.data.files import printable, quote
 from labelwise.data.rows import row_location
 from labelwise.errors import InputError
+from labelwise.files import printable, quote
 
 _BLOCK_BYTES = 1 << 24  # of CSV text; also the longest CSV row
 _MAX_HEADER_BYTES = 1 << 20

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.data.files import quote
 from labelwise.errors import InputError
+from labelwise.files import quote
 
 UNLABELLED = -1
 UNKNOWN = -2

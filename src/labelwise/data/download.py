@@ -7,8 +7,8 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from labelwise.data.files import atomic_write, sha256_of
 from labelwise.errors import InputError
+from labelwise.files import atomic_write, sha256_of
 
 _TIMEOUT = 60  # seconds without a byte
 

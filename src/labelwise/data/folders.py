@@ -11,8 +11,8 @@ import numpy as np
 from labelwise.data import pictures
 from labelwise.data.classes import MAX_CLASS_NAME, sort_classes
 from labelwise.data.examples import Examples, Rejection
-from labelwise.data.files import printable, quote, safe_name
 from labelwise.errors import InputError
+from labelwise.files import printable, quote, safe_name
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from labelwise.data import arrays, pictures, tables
 from labelwise.data.download import PublicFile, download
 from labelwise.data.examples import Examples, concatenate
-from labelwise.data.files import atomic_write, printable
 from labelwise.data.folders import size_note
 from labelwise.data.rows import row_location
 from labelwise.errors import InputError
+from labelwise.files import atomic_write, printable
 
 ENVIRONMENT = "LABELWISE_DATA"
 DIGITS_REDRAWN = 0.4

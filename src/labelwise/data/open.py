@@ -9,8 +9,8 @@ import numpy as np
 
 from labelwise.data import arrays, folders, named, tables
 from labelwise.data.examples import Examples, Rejection, concatenate
-from labelwise.data.files import existing_path, printable
 from labelwise.errors import InputError
+from labelwise.files import existing_path, printable
 
 TABLE_SUFFIXES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
 _BLOCK_ROWS = 65_536

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.data.files import quote
 from labelwise.errors import InputError
+from labelwise.files import quote
 
 MAX_TEXT = 1_000_000  # characters of a text; longer ones are rejected
 

@@ -21,10 +21,10 @@ from labelwise.data.classes import (
     read_labels,
 )
 from labelwise.data.examples import Examples, Rejection
-from labelwise.data.files import printable, quote, safe_name
 from labelwise.data.folders import size_note
 from labelwise.data.rows import RowChecks, decode_split, holds_split, row_location
 from labelwise.errors import InputError
+from labelwise.files import printable, quote, safe_name
 
 MAX_CELL = 100_000  # characters of a cell in a feature column; rows with longer ones are rejected
 MISSING = frozenset({"", "?", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"})

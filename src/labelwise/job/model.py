@@ -12,10 +12,10 @@ from labelwise import __version__
 from labelwise.certainty.calibration import softmax
 from labelwise.certainty.conformal import SplitConformal
 from labelwise.data.examples import Examples, Rejection, concatenate
-from labelwise.data.files import printable, remove_leftovers, write_csv
 from labelwise.data.open import iter_blocks
 from labelwise.errors import InputError
 from labelwise.estimators.classifier import Classifier
+from labelwise.files import printable, remove_leftovers, write_csv
 from labelwise.job.inputs import Inputs
 from labelwise.job.outputs import write_rejected
 from labelwise.job.progress import Progress, Silent

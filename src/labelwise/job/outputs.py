@@ -10,7 +10,7 @@ import numpy as np
 from labelwise import __version__
 from labelwise.certainty.calibration import softmax
 from labelwise.data.examples import DuplicateGroup, Examples, Rejection
-from labelwise.data.files import atomic_write, write_csv
+from labelwise.files import atomic_write, write_csv
 from labelwise.job.learning import Task
 from labelwise.job.options import Options
 from labelwise.job.steps import AuditStep, LearnStep, Parts

@@ -10,9 +10,9 @@ import numpy as np
 
 from labelwise import __version__
 from labelwise.data.examples import Examples, duplicates
-from labelwise.data.files import printable, remove_leftovers
 from labelwise.data.open import open_data
 from labelwise.errors import InputError
+from labelwise.files import printable, remove_leftovers
 from labelwise.job import outputs
 from labelwise.job.findings import FILES, make_findings
 from labelwise.job.inputs import Inputs

@@ -12,8 +12,8 @@ from labelwise.audit.explained import mean_log_likelihood
 from labelwise.audit.filters import DEFAULT_FILTER
 from labelwise.certainty.calibration import softmax
 from labelwise.data.examples import Examples
-from labelwise.data.files import quote
 from labelwise.errors import InputError
+from labelwise.files import quote
 from labelwise.job.learning import Trained, Trainer, choose
 from labelwise.job.workspace import Piece
 from labelwise.training.seeding import derive_seed

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.data.files import atomic_write
 from labelwise.errors import InputError
+from labelwise.files import atomic_write
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 
 MARK = "run.json"

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelwise.errors import InputError
+from labelwise.files import atomic_write
 from labelwise.labels.check import check_labels
 from labelwise.labels.corrections import Corrections
 
@@ -154,7 +154,8 @@ class LabelLayer:
         else:
             _refuse_unknown_suffix(path)
             text = _to_csv(self.to_records())
-        _write_and_rename(path, text)
+        with atomic_write(path) as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
 
     @classmethod
     def load(cls, path: str | Path, given: ArrayLike, *, num_classes: int | None = None) -> Self:
@@ -286,16 +287,3 @@ def _from_json(text: str, num_rows: int) -> list[dict[str, Any]]:
             f"the trail is of {document['rows']} labels, but there are {num_rows}: give the labels it was made for."
         )
     return document["changes"]
-
-
-def _write_and_rename(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another place.") from error

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from labelwise.data.files import atomic_write
+from labelwise.files import atomic_write
 from labelwise.report.findings import Findings
 
 _HERE = Path(__file__).parent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from labelwise.errors import InputError
+from labelwise.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,9 +69,8 @@ class Result:
         """Write the record as JSON, whole or not at all (temporary file, then rename)."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        temporary.write_text(self.to_json(), encoding="utf-8")
-        temporary.replace(path)
+        with atomic_write(path, text=True) as stream:
+            stream.write(self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Result:

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from labelwise.data.files import atomic_write
 from labelwise.errors import InputError
+from labelwise.files import atomic_write
 
 MANIFEST = "manifest.json"
 

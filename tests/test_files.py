@@ -9,9 +9,9 @@ from typing import IO, Any
 
 import pytest
 
-from labelwise.data import files
-from labelwise.data.files import OutputError, atomic_write, printable, quote, safe_name, sha256_of, write_csv
+from labelwise import files
 from labelwise.errors import InputError
+from labelwise.files import OutputError, atomic_write, printable, quote, safe_name, sha256_of, write_csv
 
 
 def names_in(folder: Path) -> list[str]:
@@ -47,7 +47,7 @@ def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     code = (
-        "import os, signal, sys\nfrom labelwise.data.files import atomic_write\n"
+        "import os, signal, sys\nfrom labelwise.files import atomic_write\n"
         "with atomic_write(sys.argv[1]) as file:\n"
         "    file.write(b'new' * 1000000)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
