@@ -132,7 +132,6 @@ def measure_smoothing(seed: int, budget: Budget) -> dict[str, float]:
         max_depth=None,
         max_leaf_nodes=20,
         init="zero",
-        criterion="squared_error",
         random_state=seed,
     ).fit(X, y)
     for part, inputs in (("train", X), ("test", X_test)):
