@@ -30,7 +30,7 @@ CLAIM = (
     "the mean below those of the three others, if the class-wise error is below those of all four in the mean, if mean "
     "Dice is at most 2 points below that of cross-entropy, and if a network without skip connections also gains."
 )
-DEFAULT_SEEDS = 4
+DEFAULT_SEEDS = 3
 
 CE, SMOOTHING, MARGIN, SVLS, METHOD = "cross-entropy", "label smoothing", "logit margin", "svls", "nacl"
 # Strengths as published; none of them is tuned here.
@@ -44,12 +44,10 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 MORE_ALPHAS = (0.05, 0.3, 1.0)
 MEASURES = ("foreground_ece", "classwise_ece", "ece_by_image", "foreground_dice", "boundary_f1")
 NETWORK, OTHER_NETWORK = "unet-8-16-32", "hourglass-8-16-32"
-# Only the arms of the claim run on all seeds.
-# Scenes and learning rate were settled on cross-entropy alone, on other scenes: it fits its training masks by heart.
+# Kinds and sizes of glyphs and the learning rate were settled on cross-entropy, on other scenes.
+GLYPH_SIZES = (16, 24)
 LEARNING_RATE = 5e-3
 BATCH_SIZE = 4
-SEEDS_OF_EXTRAS = 3
-GLYPH_SIZES = (16, 24)
 MOST_DICE_LOST = 0.02
 
 Floats = NDArray[np.float64]
@@ -81,15 +79,14 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     start = time.perf_counter()
     plan = Plan(num_train=12, num_test=20, epochs=3) if quick else Plan()
     source = _digits() if quick or data_dir is None else _fashion(data_dir)
-    extra_seeds = min(seeds, 1 if quick else SEEDS_OF_EXTRAS)
 
     arms = {arm: _over_seeds(source, plan, *ARMS[arm], seeds) for arm in ARMS}
     alphas = {0.0: CE, 0.1: METHOD} | {alpha: str(alpha) for alpha in MORE_ALPHAS}
     sweep = {
-        name: arms.get(name) or _over_seeds(source, plan, "nacl", {"alpha": alpha}, extra_seeds)
+        name: arms.get(name) or _over_seeds(source, plan, "nacl", {"alpha": alpha}, 1)
         for alpha, name in sorted(alphas.items())
     }
-    others = {arm: _over_seeds(source, plan, *ARMS[arm], extra_seeds, OTHER_NETWORK) for arm in (CE, METHOD)}
+    others = {arm: _over_seeds(source, plan, *ARMS[arm], seeds, OTHER_NETWORK) for arm in (CE, METHOD)}
 
     checks = find_checks(arms, others)
     found = paired_interval(arms[METHOD]["foreground_ece"], arms[CE]["foreground_ece"])
@@ -115,13 +112,13 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
                 for arm in ARMS
                 if arm != CE
             },
-            "nacl_by_alpha": {
-                str(alpha): _means({name: values[:extra_seeds] for name, values in sweep[arm].items()})
+            "nacl_by_alpha_on_seed_0": {
+                str(alpha): _means({name: values[:1] for name, values in sweep[arm].items()})
                 for alpha, arm in sorted(alphas.items())
             },
             "without_skip_connections": {arm: _means(each) for arm, each in others.items()},
         },
-        notes=_notes(quick, data_dir, seeds, extra_seeds),
+        notes=_notes(quick, data_dir, seeds),
     )
 
 
@@ -213,28 +210,24 @@ def _draw(source: Source, plan: Plan, seed: int) -> tuple[Scenes, Scenes]:
 def _digits() -> Source:
     glyphs = digit_glyphs()
     half = len(glyphs.labels) // 2
-    parts = [Glyphs(glyphs.pictures[rows], glyphs.labels[rows]) for rows in (slice(half), slice(half, None))]
-    return Source(*parts, (0, 1, 7), "scikit-learn's digits 0, 1 and 7")
+    train = Glyphs(glyphs.pictures[:half], glyphs.labels[:half])
+    test = Glyphs(glyphs.pictures[half:], glyphs.labels[half:])
+    return Source(train, test, (0, 1, 7), "scikit-learn's digits 0, 1 and 7")
 
 
 def _fashion(data_dir: Path) -> Source:
     train_X, train_y, test_X, test_y = fashion_mnist(data_dir)
-    parts = [
-        Glyphs((X / 255).astype(np.float32), y) for X, y in ((train_X[:10_000], train_y[:10_000]), (test_X, test_y))
-    ]
-    return Source(*parts, (1, 8, 9), "Fashion-MNIST trousers, bags and ankle boots")
+    train = Glyphs((train_X[:10_000] / 255).astype(np.float32), train_y[:10_000])
+    test = Glyphs((test_X / 255).astype(np.float32), test_y)
+    return Source(train, test, (1, 8, 9), "Fashion-MNIST trousers, bags and ankle boots")
 
 
 def _means(measured: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in measured.items()}
 
 
-def _notes(quick: bool, data_dir: Path | None, seeds: int, extra_seeds: int) -> list[str]:
-    notes = ["too large an alpha makes the network under-confident: the share of alpha 1 is shown, not chosen from"]
-    if extra_seeds < seeds:
-        notes.append(
-            f"other alphas, beside which the arms stand again, and the other network ran on {extra_seeds} seeds"
-        )
+def _notes(quick: bool, data_dir: Path | None, seeds: int) -> list[str]:
+    notes = ["other alphas ran on seed 0 only, and are shown, not chosen from"]
     if quick:
         notes.append("quick form: few scenes of digits and epochs, the verdict means little")
     elif data_dir is None:
