@@ -68,7 +68,7 @@ TABLE = [
         "nacl-by-image",
         "nacl",
         {"kernel": "image_proportions_l1", "distance": "l2", "schedule": "add", "mu": 0.05},
-        network="hourglass-8-8",
+        network="unet-8-8",
         toy=SCENES,
         changes={"batch_size": 8},
     ),
