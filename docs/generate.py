@@ -11,7 +11,11 @@ from labelwise.methods.listing import method_rows
 
 DOCS = Path(__file__).parent
 # The estimator of each task that has recipes, and what it is fitted to.
-ESTIMATORS = {"classification": ("Classifier", "X, y"), "segmentation": ("Segmenter", "images, masks")}
+ESTIMATORS = {
+    "classification": ("Classifier", "X, y"),
+    "segmentation": ("Segmenter", "images, masks"),
+    "regression": ("Regressor", "X, y"),
+}
 
 
 def pages() -> dict[str, str]:

@@ -10,7 +10,7 @@ from labelwise.training.data import TrainingData
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import seeded
 from labelwise.training.settings import Settings
-from toys import POINTS, SCENES, Toy
+from toys import NUMBERS, POINTS, SCENES, TWO_NUMBERS, Toy
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Row:
 
 HALVES = "the halves that teach each other are halves of each process's share of a batch"
 PAIRS = "partners are drawn within each process's share of a batch"
+PARTNERS = "each process draws partners for its share of a batch"
+VIEWS = "each process draws views of its own, and compares the rows of its share of a batch"
 MASKS = "each process draws masks of its own"
 
 TABLE = [
@@ -58,6 +60,8 @@ TABLE = [
         changes={"batch_size": 8},
     ),
     Row("logit-margin", "logit-margin", {"margin": 1.0}, network="unet-8-8", toy=SCENES, changes={"batch_size": 8}),
+    Row("squared-error", "squared-error", toy=NUMBERS),
+    Row("squared-error-two", "squared-error", toy=TWO_NUMBERS),
     Row("elr", "elr"),
     Row("elr-strong", "elr", {"lambda_": 7.0, "beta": 0.9}),
     Row("elr-plus", "elr-plus", differs=PAIRS),
@@ -89,4 +93,17 @@ TABLE = [
     Row("ps-kd", "ps-kd"),
     Row("ps-kd-snapshot", "ps-kd", {"teacher": "snapshot"}),
     Row("ps-kd-mixup", "ps-kd", {"teacher": "snapshot", "smoothing": 0.1, "mixup_alpha": 1.0}, differs=PAIRS),
+    Row("conr", "conr", toy=NUMBERS, differs=VIEWS),
+    Row(
+        "conr-weighted",
+        "conr",
+        {"density": "sqrt_inv", "smoothing": (5, 1.0), "loss": "squared", "strict_denominator": True, "w": 0.3},
+        toy=NUMBERS,
+        differs=VIEWS,
+    ),
+    Row("conr-two", "conr", {"w": 0.5, "distance": "max"}, toy=TWO_NUMBERS, differs=VIEWS),
+    Row("c-mixup", "c-mixup", toy=NUMBERS, differs=PARTNERS),
+    Row("c-mixup-manifold", "c-mixup", {"manifold": True}, toy=TWO_NUMBERS, differs=PARTNERS),
+    Row("c-mixup-batch", "c-mixup", {"partners": "batch"}, toy=NUMBERS, differs=PARTNERS),
+    Row("c-mixup-uniform", "c-mixup", {"bandwidth": float("inf"), "alpha": 0.5}, toy=NUMBERS, differs=PARTNERS),
 ]

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelwise import Classifier, Segmenter
+from labelwise import Classifier, Regressor, Segmenter
 from labelwise.data.scenes import draw_scenes
 from labelwise.networks.build import build_network
 from labelwise.networks.unet import build_unet
 from labelwise.training.data import TrainingData
-from labelwise.training.task import SEGMENTATION
+from labelwise.training.task import REGRESSION, SEGMENTATION
 
 
 class Toy(Protocol):
@@ -137,3 +137,51 @@ class Scenes:
 
 
 SCENES = Scenes()
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers that follow from (n, 6) inputs, (n,) for one output; inputs may be (n, 1, 8, 8) pictures."""
+
+    good_score: float = 0.4  # R^2; the mean of the labels scores 0
+    num_outputs: int = 1
+
+    def data(self, network: str, seed: int, size: int) -> TrainingData:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (1, 8, 8) if network == "cnn" else (6,)
+        inputs = torch.randn(3 * size, *shape, generator=generator)
+        slopes = torch.randn(6, self.num_outputs, generator=torch.Generator().manual_seed(99)) / 2
+        signal = inputs.flatten(1)[:, :6] @ slopes + 0.3
+        labels = signal + 0.1 * torch.randn(signal.shape, generator=generator)
+        return TrainingData(inputs, labels.squeeze(1), self.num_outputs, task=REGRESSION)
+
+    def network(self, name: str, data: TrainingData) -> nn.Module:
+        assert isinstance(data.inputs, Tensor)
+        return build_network(name, data.inputs.shape[1:], self.num_outputs)
+
+    def alike(self, data: TrainingData) -> TrainingData:
+        return replace(data, labels=torch.ones_like(data.labels))
+
+    def are_alike(self, outputs: Tensor) -> bool:
+        return bool((outputs - 1).abs().mean() < 0.5)
+
+    def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
+        unknown, infinite = data.labels.clone(), data.labels.clone()
+        unknown[5], infinite[5] = float("nan"), float("inf")
+        return {
+            "example 5 has label nan": unknown,
+            "example 5 has label inf": infinite,
+            "labels are of type torch.int64": data.labels.long(),
+            "the network has . outputs": torch.zeros(len(data), 7),
+        }
+
+    def estimator(self, recipe: str, network: str, **options: Any) -> Regressor:
+        return Regressor(recipe, network=network, accelerator="cpu", **options)
+
+    def arrays(self, data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
+        assert isinstance(data.inputs, Tensor)
+        return data.inputs.numpy(), data.labels.numpy()
+
+
+NUMBERS = Numbers()
+TWO_NUMBERS = Numbers(num_outputs=2)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from labelwise.errors import InputError
     from labelwise.estimators.classifier import Classifier
     from labelwise.estimators.local_clusterer import LocalClusterer
+    from labelwise.estimators.regressor import Regressor
     from labelwise.estimators.segmenter import Segmenter
     from labelwise.methods import cards as methods
 
@@ -26,6 +27,7 @@ _HOMES = {
     "InputError": "errors",
     "LabelPowersetICP": "certainty.label_powerset",
     "LocalClusterer": "estimators.local_clusterer",
+    "Regressor": "estimators.regressor",
     "Segmenter": "estimators.segmenter",
     "SplitConformal": "certainty.conformal",
     "forest_smoother": "certainty.forest_smoothers",
@@ -38,6 +40,7 @@ __all__ = [
     "InputError",
     "LabelPowersetICP",
     "LocalClusterer",
+    "Regressor",
     "Segmenter",
     "SplitConformal",
     "audit",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import check_array, column_or_1d, validate_data
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
@@ -47,16 +47,45 @@ def read_labels(inputs: Tensor | Dataset, y: Any, *, suffix: str = "") -> np.nda
 
     ``suffix`` as in ``X_val`` and ``y_val`` goes into the messages. Raises InputError.
     """
+    given = _given_labels(inputs, y, suffix)
+    with sklearn_errors():
+        labels = column_or_1d(given, warn=True)
+    _check_count(inputs, labels, suffix)
+    return labels
+
+
+def read_numbers(inputs: Tensor | Dataset, y: Any, *, suffix: str = "") -> np.ndarray:
+    """Return numbers (n,) or (n, outputs) float64, one row an input, NaN where unknown; else as ``read_labels``."""
+    given = _given_labels(inputs, y, suffix)
+    with sklearn_errors():
+        numbers = check_array(
+            given,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_min_samples=0,
+            ensure_min_features=0,
+            input_name="y",
+        )
+    if numbers.ndim not in (1, 2) or 0 in numbers.shape[1:]:
+        raise InputError(f"y{suffix} has shape {numbers.shape}: give (n,) for one number a row, else (n, outputs)")
+    _check_count(inputs, numbers, suffix)
+    return numbers
+
+
+def _given_labels(inputs: Tensor | Dataset, y: Any, suffix: str) -> Any:
     if y is None and not isinstance(inputs, Dataset):
         raise InputError(f"X{suffix} requires y{suffix} to be passed, but the target y is None: give one label a row")
-    with sklearn_errors():
-        labels = column_or_1d(_dataset_labels(inputs) if y is None else y, warn=True)
+    return _dataset_labels(inputs) if y is None else y
+
+
+def _check_count(inputs: Tensor | Dataset, labels: np.ndarray, suffix: str) -> None:
     count = len(inputs)  # type: ignore[arg-type]
     if count != len(labels):
         raise InputError(
             f"X{suffix} has {count} examples but there are {len(labels)} labels; give one label an example"
         )
-    return labels
 
 
 @contextmanager
@@ -133,4 +162,4 @@ def _dataset_labels(dataset: Any) -> np.ndarray:
     if hasattr(dataset, "targets") and getattr(dataset, "target_transform", None) is None:
         return np.asarray(dataset.targets)
     labels = [dataset[row][1] for row in range(len(dataset))]
-    return np.asarray([label.item() if isinstance(label, Tensor) else label for label in labels])
+    return np.asarray([label.numpy() if isinstance(label, Tensor) else label for label in labels])

@@ -20,12 +20,17 @@ def draw_mixup(batch_size: int, alpha: float, generator: torch.Generator, *, at_
     mixed example stays nearer to itself than to its partner (ELR+, DivideMix). The draw uses ``generator`` alone.
     """
     partner = torch.randperm(batch_size, generator=generator)
+    weight = draw_weight(alpha, generator)
+    return MixupPairs(partner, max(weight, 1 - weight) if at_least_half else weight)
+
+
+def draw_weight(alpha: float, generator: torch.Generator) -> float:
+    """Draw from Beta(alpha, alpha); ``alpha <= 0`` means no mixing: weight 1."""
     if alpha <= 0:
-        return MixupPairs(partner, 1.0)
+        return 1.0
     # A Beta draw is a ratio of two Gamma draws; torch's own Beta sampler takes no generator.
     gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator)
-    weight = float(gammas[0] / gammas.sum().clamp(min=1e-300))
-    return MixupPairs(partner, max(weight, 1 - weight) if at_least_half else weight)
+    return float(gammas[0] / gammas.sum().clamp(min=1e-300))
 
 
 def mix(values: Tensor, pairs: MixupPairs) -> Tensor:

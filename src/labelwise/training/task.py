@@ -9,6 +9,7 @@ from torch import Tensor
 
 from labelwise.errors import InputError
 from labelwise.labels.masks import IGNORE
+from labelwise.numerics.regression_metrics import SquaredErrors
 from labelwise.numerics.segmentation_metrics import ConfusionIoU
 
 if TYPE_CHECKING:
@@ -81,3 +82,35 @@ def check_mask_classes(data: "TrainingData") -> None:
 
 
 SEGMENTATION = Task("segmentation", "mean IoU", check_mask_classes, mean_iou)
+
+
+def r2(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """R^2, the mean over outputs, of outputs (n, outputs) for labels (n,) or (n, outputs); NaN labels do not count."""
+    total: SquaredErrors | None = None
+    for outputs, labels in blocks:
+        total = total or SquaredErrors(outputs.shape[1])
+        total.update(outputs, labels.reshape(outputs.shape))
+    return 0.0 if total is None else total.r2()
+
+
+def check_numbers(data: "TrainingData") -> None:
+    """Labels must be float (n,) or (n, outputs), every one a finite number: rows of unknown labels do not train."""
+    labels = data.labels
+    if not labels.is_floating_point():
+        raise InputError(f"labels are of type {labels.dtype}; give numbers as float, labels.float()")
+    if labels.ndim not in (1, 2) or labels[:1].numel() != data.num_classes:
+        raise InputError(
+            f"labels have shape {tuple(labels.shape)}, but the network has {data.num_classes} outputs; "
+            "give (n,) for one output, else (n, outputs)"
+        )
+    wrong = torch.nonzero(~torch.isfinite(labels.reshape(len(labels), -1)))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        value = float(labels.reshape(len(labels), -1)[row, column])
+        raise InputError(
+            f"training example {row} has label {value} (output {column}); give a finite number, "
+            "or leave rows of unknown labels out of training"
+        )
+
+
+REGRESSION = Task("regression", "R^2", check_numbers, r2)
