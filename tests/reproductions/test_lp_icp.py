@@ -78,6 +78,17 @@ def test_mosaics_are_the_same_for_a_seed_and_calibration_never_trains() -> None:
     assert 0.6 < first.test_labels.sum() / (300 * 6) < 0.8
 
 
+def test_notes_tell_what_did_not_show() -> None:
+    lost = {"micro_f1": [0.8, 0.8], "f1_loss": {"difference": 0.01, "interval": [0.005, 0.015]}}
+    kept = {"micro_f1": [0.9, 0.9], "f1_loss": {"difference": 0.01, "interval": [-0.005, 0.025]}}
+    alone = lp_icp.stories_notes({lp_icp.TFIDF: lost})
+    assert "0.010 of F1 (0.005 to 0.015)" in alone[0]
+    assert "MiniLM was not run" in alone[1]
+    both = lp_icp.stories_notes({lp_icp.TFIDF: kept, lp_icp.MINILM: lost})
+    assert [name in both[0] for name in (lp_icp.TFIDF, lp_icp.MINILM)] == [False, True]
+    assert "0.800, below the 0.900" in both[1]
+
+
 def test_stories_have_the_90_topics_of_both_parts(data_dir) -> None:
     texts, labels, is_early = lp_icp_data.read_stories(data_dir)
     assert labels.shape == (len(texts), 90) == (len(is_early), 90)
