@@ -18,16 +18,9 @@ def method_rows() -> list[dict[str, Any]]:
 def _committed_result(golden: str | None) -> dict[str, Any] | None:
     if golden is None:
         return None
-    for folder in _result_folders():
-        if (folder / golden).is_file():
-            return json.loads((folder / golden).read_text(encoding="utf-8"))
-    return None
-
-
-def _result_folders() -> list[Path]:
-    """In a checkout the results stand in the docs; an installed package carries them along."""
-    package = Path(str(resources.files("labelwise")))
-    return [package.parents[1] / "docs" / "results", package / "results"]
+    # A link to docs/results in a checkout; an installed package has the files themselves.
+    file = Path(str(resources.files("labelwise"))) / "results" / golden
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def method_table(rows: list[dict[str, Any]]) -> Table:
