@@ -159,6 +159,7 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "claim without data": (["reproduce", "label-errors", "--data-dir", "nowhere"], ("nowhere",)),
     "no model": (["predict"], ("model",)),
     "model is nowhere": (["predict", "nowhere", "d.csv"], ("nowhere", "manifest.json")),
+    "truth beside probabilities": (["audit", "--pred-probs", "p.npy", "--truth", "t"], ("--truth", "leave it out")),
     "labels without probabilities": (["audit", "--labels", "y.npy"], ("--pred-probs",)),
     "escapes in a name": (["run", "a\x1b[31m\nb.csv"], ("\\x1b[31m",)),
 }

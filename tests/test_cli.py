@@ -459,9 +459,12 @@ def test_named_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row["name"]: row for row in json.loads(done("data", "list", "--data-dir", tmp_path, "--json"))}
     assert rows["abalone"]["where"] == str(tmp_path / "tabular")
     assert rows["camvid"]["where"] == "not here"
+    assert rows["digits"]["where"] == "inside scikit-learn"
     assert done("data", "path", "abalone", "--data-dir", tmp_path).strip() == str(tmp_path / "tabular")
     assert done("data", "fetch", "abalone", "--data-dir", tmp_path).strip() == str(tmp_path / "tabular")
-    assert "Named data sets" in done("data", "list")
+    listed = done("data", "list")
+    assert "Named data sets" in listed
+    assert ":LIMIT)" in listed
 
 
 def test_reproduce_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,6 +224,13 @@ def audit(
     if pred_probs is not None or labels is not None:
         if source is not None:
             raise InputError(f"an audit of --pred-probs or --labels takes no other data: leave out {source} or those")
+        of_data = {
+            "text": text, "image": image, "truth": truth, "split": split, "limit": limit, "image-size": image_size,
+            "weights": weights, "epochs": epochs, "folds": folds,
+        }  # fmt: skip
+        without_effect = [name for name, value in of_data.items() if value is not None]
+        if without_effect:
+            raise InputError(f"--{without_effect[0]} has no effect on an audit of --pred-probs: leave it out")
         _audit_files(pred_probs, labels, label, filter_by, out, as_json)
         return
     from labelwise.job.options import Options
@@ -298,7 +305,7 @@ def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     rows = []
     for each in list_named():
         try:
-            place = str(path(each.name, data_dir))
+            place = str(path(each.name, data_dir)) if each.files else each.source
         except InputError:
             place = "not here"
         rows.append({"name": each.name, "what": each.title, "task": each.task, "where": place})
@@ -368,11 +375,10 @@ def _str(path: Path | None) -> str | None:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console()
+    return Console(markup=False, emoji=False)  # what stands in brackets or between colons is meant as it stands
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> str:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -380,7 +386,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> str:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console = Console()
+    console = _console()
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip()
