@@ -79,7 +79,6 @@ def audit_findings(*, truth: bool = True) -> AuditFindings:
         noise_rate=0.362,
         noise_rate_low=0.338,
         noise_rate_high=0.387,
-        confidence=0.95,
         suspect_count=517,
         labels_audited=1437,
         class_names=tuple(str(digit) for digit in range(10)),

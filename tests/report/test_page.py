@@ -133,7 +133,7 @@ def test_report_without_truth_claims_none():
     text = Page(render(digits_findings(truth=False))).text
     assert "true labels not known" in text
     assert "In truth" not in text
-    assert "Validation accuracy, true labels" not in text
+    assert "Accuracy on rows not trained on, true labels" not in text
     assert "Wrong labels repeated" not in text
     assert "every accuracy here counts a given label as right" in text
     assert "measured on the given (noisy) labels" in text

@@ -30,12 +30,18 @@ from labelwise.report.findings import (
 FILES = {
     "suspects.csv": "every suspect label, worst first",
     "labels.csv": "given label and corrected label of every row",
-    "predictions.csv": "the robust model's label, probability and prediction set of every row",
+    "predictions.csv": "the robust model's label, probability and prediction set of every row; what sets promise "
+    "holds for the parts that it did not learn from",
     "rejected.csv": "rows and files that could not be used, and why",
     "metrics.json": "all numbers of this report",
     "model/": "the robust model; use it with: labelwise predict",
 }
 SHOWN_REJECTIONS = 100
+INTERVAL = (
+    "The interval of the share of wrong labels reaches from one way of estimating it to another, widened by the "
+    "sampling error. It is no confidence interval, and it lies too low where hard rows are mislabelled more often "
+    "than easy ones or wrong labels follow from the input: labels and probabilities cannot show that."
+)
 
 
 def make_findings(
@@ -60,13 +66,21 @@ def make_findings(
         seed=options.seed,
         version=__version__,
         command=options.command(),
-        notes=(*examples.notes, *notes),
+        notes=(*examples.notes, *notes, *_caveats(options, audited, trusted)),
         files={name: text for name, text in FILES.items() if _is_written(name, audited, learnt)},
         check=_check(examples, groups),
         audit=None if audited is None else _audit(options, examples, audited, metrics),
         learn=None if learnt is None else _learn(task, parts, learnt, metrics, trainer),
         trust=None if trusted is None else _trust(task, parts, trusted),
     )
+
+
+def _caveats(options: Options, audited: AuditStep | None, trusted: TrustStep | None) -> tuple[str, ...]:
+    """What the figures cannot promise; what prediction sets assume stands beside them."""
+    of_noise = () if audited is None else (INTERVAL, *audited.audit.noise_rate.notes)
+    if trusted is None or np.isfinite(trusted.conformal.threshold(options.alpha)):
+        return of_noise
+    return (*of_noise, trusted.conformal.notes(options.alpha)[-1])  # why sets hold all classes
 
 
 def _is_written(name: str, audited: AuditStep | None, learnt: LearnStep | None) -> bool:
@@ -94,7 +108,6 @@ def _audit(options: Options, examples: Examples, step: AuditStep, metrics: dict[
         noise_rate=found.noise_rate.rate,
         noise_rate_low=found.noise_rate.low,
         noise_rate_high=found.noise_rate.high,
-        confidence=0.95,
         suspect_count=int(found.is_issue.sum()),
         labels_audited=len(step.rows),
         class_names=tuple(examples.classes),
@@ -160,7 +173,7 @@ def _learn(task: Task, parts: Parts, step: LearnStep, metrics: dict[str, Any], t
         },
         chosen_how=(
             "Of the candidates the one was kept whose last epoch agrees best with the given labels of rows it was not "
-            "trained on; wrong labels lower every candidate's agreement alike, so they do not decide."
+            "trained on. Wrong labels do not decide as long as no candidate guesses them better than another."
         ),
     )
 

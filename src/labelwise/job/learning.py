@@ -18,6 +18,8 @@ from labelwise.training.recipe import Recipe
 # The strength of the regulariser is the one option of the default recipe that matters; it is chosen from these.
 LAMBDAS = (1.0, 3.0, 7.0, 10.0)
 CHECKPOINT_SECONDS = 5.0
+# More would make the curves smoother and each epoch slower.
+WATCHED_ROWS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +196,10 @@ class Trainer:
         if self.task.truth is None:
             return None
         truth, labels = self.task.truth, self.task.labels
-        wrong = rows[(truth[rows] >= 0) & (labels[rows] != truth[rows])]
-        others = np.setdiff1d(np.flatnonzero(truth >= 0), rows)[:2000]
-        asked = np.concatenate([wrong[:2000], others])
+        wrong = _thinned(rows[(truth[rows] >= 0) & (labels[rows] != truth[rows])])
+        asked = np.concatenate([wrong, _thinned(np.setdiff1d(np.flatnonzero(truth >= 0), rows))])
         data = self._data(asked)
-        split = len(wrong[:2000])
+        split = len(wrong)
 
         def watch(recipe: Recipe, epoch: int) -> Row:
             predicted = predict_outputs(recipe, data).argmax(dim=1).numpy()
@@ -242,6 +243,11 @@ def _summary(row: Row) -> str:
     if "validation_score" in row:
         return f"agrees with {row['validation_score']:.1%} of the given validation labels"
     return f"loss {row['loss']:.3f}" if "loss" in row else ""
+
+
+def _thinned(rows: np.ndarray) -> np.ndarray:
+    """At most WATCHED_ROWS of the rows, from all over: the first ones may be of one class only."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), WATCHED_ROWS)).round().astype(np.int64)]
 
 
 def _share(hits: np.ndarray) -> float:

@@ -18,8 +18,9 @@ NO_AUDIT = (
 EXCHANGEABLE = "The calibration rows and new rows come from the same source, in no particular order."
 CLASS_CONDITIONAL = "Given its true class, a wrong label does not depend on the rest of the row."
 MATRIX = (
-    "At least as many labels are wrong as the low end of the interval says: the correction reckons with no more, "
-    "so the more are wrong, the larger the sets are than they need be."
+    "At least as many labels are wrong as the low end of the interval says: the correction reckons with no more. "
+    "Where more are wrong, sets are larger than they need be, unless wrong labels go to classes that the model "
+    "prefers: then they are too small."
 )
 
 
@@ -79,7 +80,8 @@ def run_trust(trained: Trained, task: Task, parts: Parts, audited: AuditStep | N
 def least_noise(estimate: NoiseEstimate) -> np.ndarray:
     """The estimated noise matrix, [given, true], scaled down to the low end of the rate's interval.
 
-    Reckoning with too little noise makes sets too large and promises are kept; too much breaks them.
+    Where wrong labels are harder to cover than the true class, reckoning with too little noise makes sets too large
+    and promises are kept; too much breaks them. Where noise follows what the model prefers it is the other way round.
     """
     kept = estimate.low / estimate.rate if estimate.rate > 0 else 0.0
     return kept * estimate.matrix + (1.0 - kept) * np.eye(len(estimate.matrix))

@@ -124,8 +124,7 @@ def noise_interval(audit: AuditFindings) -> Figure:
         rows.append(("true", percent(true)))
     description = "; ".join(f"{name} {value}" for name, value in rows)
     svg = _svg("noise", "Share of wrong labels", description, height, drawing)
-    caption = f"Share of wrong labels, with its {about(audit.confidence)} interval."
-    return Figure(svg, caption, ("", "share of labels"), tuple(rows))
+    return Figure(svg, "Share of wrong labels, with its interval.", ("", "share of labels"), tuple(rows))
 
 
 def accuracy_bars(learn: LearnFindings) -> Figure:
@@ -237,7 +236,11 @@ def curves(learn: LearnFindings) -> list[Figure]:
     stopped = learn.early_stopped_epoch
     panels = [
         _curve_panel(
-            "true", "Validation accuracy, true labels", learn.runs, [run.accuracy_true for run in learn.runs], stopped
+            "true",
+            "Accuracy on rows not trained on, true labels",
+            learn.runs,
+            [run.accuracy_true for run in learn.runs],
+            stopped,
         ),
         _curve_panel("memorised", "Wrong labels repeated", learn.runs, [run.memorised for run in learn.runs], None),
         _curve_panel(

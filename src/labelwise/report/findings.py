@@ -67,13 +67,12 @@ class SuspectCard:
 class AuditFindings:
     """What is wrong with the labels. `noise_matrix` is (classes, classes), entry [given, true], columns sum to 1.
 
-    `noise_rate_low` and `noise_rate_high` bound the estimate with probability `confidence`.
+    `noise_rate_low` and `noise_rate_high` are the ends of the estimate's interval.
     """
 
     noise_rate: float
     noise_rate_low: float
     noise_rate_high: float
-    confidence: float
     suspect_count: int
     labels_audited: int
     class_names: tuple[str, ...]
