@@ -1,4 +1,4 @@
-"""How good predicted numbers are; unknown labels (NaN) take no part."""
+"""How good predicted numbers are."""
 
 from typing import NamedTuple, Self
 
@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+
+from labelwise.errors import InputError
 
 
 class SquaredErrors:
@@ -63,12 +65,17 @@ def regression_metrics(predictions: ArrayLike, y: ArrayLike) -> RegressionMetric
     """Compare ``predictions`` with labels ``y``, both (n,) or (n, outputs) float; the means go over all entries.
 
     ``r`` is signed, of population moments, the mean over the outputs whose labels differ (0 where none do, and for
-    constant predictions). ``mape`` is over the entries with ``y != 0``, 0 where there is none. No rows give 0.
+    constant predictions). ``mape`` is over the entries with ``y != 0``, 0 where there is none. No rows give 0. Raises
+    InputError for shapes that differ, NaN and infinity.
     """
     predicted, labels = (np.asarray(each, dtype=np.float64) for each in (predictions, y))
-    predicted, labels = (each.reshape(len(each), -1) for each in (predicted, labels))  # (n, outputs)
+    if predicted.shape != labels.shape or labels.ndim not in (1, 2):
+        raise InputError(f"predictions are {predicted.shape} and y {labels.shape}; give both as (n,) or (n, outputs)")
+    if not (np.isfinite(predicted).all() and np.isfinite(labels).all()):
+        raise InputError("predictions or y hold NaN or infinity; leave out rows whose label is not known")
     if not labels.size:
         return RegressionMetrics(0.0, 0.0, 0.0, 0.0)
+    predicted, labels = (each.reshape(len(each), -1) for each in (predicted, labels))  # (n, outputs)
     mse = float(((predicted - labels) ** 2).mean())
     nonzero = labels != 0
     relative = np.abs(predicted - labels)[nonzero] / np.abs(labels[nonzero])

@@ -24,9 +24,11 @@ REPRODUCTIONS = MappingProxyType(
         "elr": "elr",
         "nacl": "nacl",
         "compress-features": "compress_features",
+        "conr": "conr",
         "forest-smoothers": "forest_smoothers",
         "local-graph-clustering": "local_clustering",
         "lp-icp": "lp_icp",
+        "c-mixup": "c_mixup",
         "ps-kd": "ps_kd",
     }
 )
