@@ -293,7 +293,7 @@ def test_bad_input_is_refused_in_one_sentence(X: Any, y: Any, message: str) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"recipe": "no-such"}, "there is no recipe 'no-such'; choose one of .*elr"),
+        ({"recipe": "no-such"}, "there is no recipe 'no-such' for classification; choose one of .*elr"),
         ({"recipe_options": {"no_such": 1}}, "recipe_options.*no_such"),
         ({"recipe_options": 3}, "recipe_options"),
         ({"network": "cnn"}, "network 'cnn' needs pictures"),
