@@ -234,7 +234,7 @@ class ConR(Recipe):
 
 def _distances(values: Tensor, distance: str) -> Tensor:
     """Distances (N, N) of rows (N,) or (N, K), without gradient."""
-    rows = values.detach().reshape(len(values), -1)
+    rows = values.detach().unsqueeze(1) if values.ndim == 1 else values.detach().flatten(1)
     gaps = (rows.unsqueeze(1) - rows.unsqueeze(0)).abs()  # (N, N, K)
     if gaps.shape[2] == 1:
         return gaps[:, :, 0]
