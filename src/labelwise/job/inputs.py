@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from labelwise.data.encode import encoder_for, encoder_from_state
 from labelwise.data.examples import Examples
 from labelwise.errors import InputError
-from labelwise.networks.pretrained import DEFAULT_BACKBONE, SMALLEST_FOR_BACKBONE, backbone_features, load_backbone
+from labelwise.networks.pretrained import (
+    DEFAULT_BACKBONE,
+    SMALLEST_FOR_BACKBONE,
+    backbone_features,
+    load_backbone,
+    restore_backbone,
+)
 
 BACKBONE_SIDE = 96
 # With fewer numeric columns there is no spectrum whose proportions could matter.
@@ -59,9 +65,10 @@ class Inputs:
         name = DEFAULT_BACKBONE if network == "auto" else network
         inputs.backbone = load_backbone(name, weights, download=download)
         if inputs.backbone is None:
+            trained = "a small convolutional network" if network == "auto" else "it"
             inputs.notes.append(
-                f"No weights of the backbone {name} are at hand, so a small convolutional network was trained on the "
-                "pixels; give --weights FILE or --download for better features."
+                f"No weights of the backbone {name} are at hand, so {trained} was trained from scratch on the pixels; "
+                "give --weights FILE or --download for better features."
             )
             return inputs
         inputs.backbone_name = name
@@ -111,11 +118,4 @@ class Inputs:
             inputs = cls(encoder_from_state(values["encoder"], arrays))
             inputs.factors = factors
             return inputs
-        import timm
-
-        # A name such as hf-hub:... would be looked up in the network.
-        if not timm.is_model(values["name"]):
-            raise InputError(f"the backbone {values['name']!r} is no timm model: the model file is damaged")
-        backbone = timm.create_model(values["name"], pretrained=False, num_classes=0)
-        backbone.load_state_dict(tensors)
-        return cls(None, backbone.eval(), values["name"])
+        return cls(None, restore_backbone(values["name"], tensors), values["name"])

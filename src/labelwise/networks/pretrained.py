@@ -51,6 +51,7 @@ def restore_backbone(name: str, tensors: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _refuse_unknown(name: str) -> None:
+    """A name such as hf-hub:... would be looked up in the network."""
     import timm
 
     if not timm.is_model(name):
