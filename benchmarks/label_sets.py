@@ -190,9 +190,9 @@ def main() -> None:
             f"{len(rows.test_labels)} test rows, the same outputs for all. LP-ICP and the conformal cut promise that "
             "the whole true label-set is held; MAPIE promises mean recall, which is less, and does not know the other "
             "promise. A set of labels stands for all its subsets, hence its number of label-sets. Which of the two "
-            "that hold whole label-sets is smaller depends on the level: once the threshold of LP-ICP passes about 1, any "
-            "single change fits, and a set jumps to at least one label-set a label. Seconds: calibration and all test "
-            "rows."
+            "that hold whole label-sets is smaller depends on the level: once the threshold of LP-ICP passes about 1, "
+            "any single change fits, and a set jumps to at least one label-set a label. Seconds: calibration and all "
+            "test rows."
         ),
         "machine": f"{platform.machine()}, one core",
         "versions": {name: version(name) for name in ("labelwise", "mapie", "numpy")},
