@@ -10,6 +10,7 @@ from labelwise.certainty.conformal import ALPHAS, SplitConformal, coverage
 from labelwise.job.learning import Task, Trained
 from labelwise.job.options import Options
 from labelwise.job.steps import AuditStep, Parts
+from labelwise.labels.noise import scale_noise
 
 NO_AUDIT = (
     "The audit was skipped, so the calibration labels were taken as right: where they are not, the promise is about "
@@ -83,5 +84,4 @@ def least_noise(estimate: NoiseEstimate) -> np.ndarray:
     Where wrong labels are harder to cover than the true class, reckoning with too little noise makes sets too large
     and promises are kept; too much breaks them. Where noise follows what the model prefers it is the other way round.
     """
-    kept = estimate.low / estimate.rate if estimate.rate > 0 else 0.0
-    return kept * estimate.matrix + (1.0 - kept) * np.eye(len(estimate.matrix))
+    return scale_noise(estimate.matrix, estimate.low / estimate.rate if estimate.rate > 0 else 0.0)
