@@ -1,17 +1,18 @@
 """The steps of the main job, in order: check, audit, learn, trust. Each returns a record of what it found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from labelwise.audit.audit import Audit, audit
 from labelwise.audit.cross_validation import cross_val_pred_probs
 from labelwise.audit.explained import mean_log_likelihood
 from labelwise.audit.filters import DEFAULT_FILTER
 from labelwise.certainty.calibration import softmax
-from labelwise.data.examples import Examples
+from labelwise.data.examples import DuplicateGroup, Examples
 from labelwise.errors import InputError
 from labelwise.files import quote
 from labelwise.job.learning import Trained, Trainer, choose
@@ -24,6 +25,8 @@ class Parts:
     """Rows of each part, int64 positions: what is trained on, measured on each epoch, calibrated on, and held out.
 
     ``audited`` are the rows whose labels are in doubt: all labelled rows that the source does not declare as test.
+    ``group`` (n,) is the same number for rows whose inputs are equal: such rows never stand on both sides of a
+    division, where a model would predict what it has seen.
     """
 
     train: np.ndarray
@@ -31,6 +34,13 @@ class Parts:
     calibration: np.ndarray
     test: np.ndarray
     audited: np.ndarray
+    group: np.ndarray
+
+    @property
+    def audited_groups(self) -> np.ndarray | None:
+        """Groups of the audited rows; None where each row is one of its own."""
+        groups = self.group[self.audited]
+        return None if len(np.unique(groups)) == len(groups) else groups
 
     def names(self, count: int) -> np.ndarray:
         """Name of the part of each of ``count`` rows; rows without a label are ``unlabelled``."""
@@ -40,8 +50,10 @@ class Parts:
         return names
 
 
-def split(examples: Examples, seed: int) -> Parts:
+def split(examples: Examples, groups: Sequence[DuplicateGroup], seed: int) -> Parts:
     """Divide the labelled rows: 15% each for validation and calibration, 15% for test where none is declared.
+
+    Rows of one of the ``groups`` of duplicates stay together.
 
     Raises InputError where too few rows, or rows of too few classes, are labelled to have all parts.
     """
@@ -51,16 +63,19 @@ def split(examples: Examples, seed: int) -> Parts:
     known = labelled if examples.truth is None else labelled | (examples.truth >= 0)
     rest, test = audited, np.flatnonzero(declared & known)
     share = 0.15 * len(audited)
+    group = np.arange(len(examples.given))
+    for duplicates in groups:
+        group[duplicates.rows] = duplicates.rows[0]
     if share < 5:
         raise InputError(
             f"{len(audited)} labelled rows are too few to train, choose, calibrate and test on; give at least 34"
         )
     if not len(test):
-        rest, test = _divide(rest, examples.given, round(share), derive_seed(seed, "test"))
-    rest, calibration = _divide(rest, examples.given, round(share), derive_seed(seed, "calibration"))
-    train, validation = _divide(rest, examples.given, round(share), derive_seed(seed, "validation"))
+        rest, test = _divide(rest, examples.given, group, round(share), derive_seed(seed, "test"))
+    rest, calibration = _divide(rest, examples.given, group, round(share), derive_seed(seed, "calibration"))
+    train, validation = _divide(rest, examples.given, group, round(share), derive_seed(seed, "validation"))
     _check_classes(examples, audited, train)
-    return Parts(train, validation, calibration, test, audited)
+    return Parts(train, validation, calibration, test, audited, group)
 
 
 def _check_classes(examples: Examples, audited: np.ndarray, train: np.ndarray) -> None:
@@ -75,13 +90,21 @@ def _check_classes(examples: Examples, audited: np.ndarray, train: np.ndarray) -
     )
 
 
-def _divide(rows: np.ndarray, labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    counts = np.bincount(labels[rows])
-    enough = counts[counts > 0].min() > 1 and count >= len(np.unique(labels[rows]))
-    kept, taken = train_test_split(
-        rows, test_size=count, random_state=seed % 2**32, stratify=labels[rows] if enough else None
+def _divide(
+    rows: np.ndarray, labels: np.ndarray, group: np.ndarray, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide groups of rows at random, so that about ``count`` rows are taken; by label, that of a group's first."""
+    firsts = rows[np.unique(group[rows], return_index=True)[1]]
+    if len(firsts) < 2:
+        raise InputError("all labelled rows hold the same inputs, so none can be kept aside; give different ones")
+    wanted = min(max(1, round(count * len(firsts) / len(rows))), len(firsts) - 1)
+    counts = np.bincount(labels[firsts])
+    enough = counts[counts > 0].min() > 1 and wanted >= len(np.unique(labels[firsts]))
+    _, taken = train_test_split(
+        firsts, test_size=wanted, random_state=seed % 2**32, stratify=labels[firsts] if enough else None
     )
-    return np.sort(kept), np.sort(taken)
+    is_taken = np.isin(group[rows], group[taken])
+    return rows[~is_taken], rows[is_taken]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +127,12 @@ def run_audit(trainer: Trainer, parts: Parts, kind: str, folds: int, filter_by: 
     rows = parts.audited
     labels = trainer.task.labels[rows]
     smallest = int(np.bincount(labels)[np.unique(labels)].min())
-    folds = max(2, min(folds, smallest))
+    folds = max(2, min(folds, smallest, len(np.unique(parts.group[rows]))))
     name, classic = _classic_model(kind)
     # The recipe goes first: options that do not fit it are then refused at once.
     probabilities = {
         trainer.options.recipe: _recipe_probs(trainer, parts, folds),
-        name: _classic_probs(trainer, classic, rows, name, folds),
+        name: _classic_probs(trainer, classic, parts, name, folds),
     }
     best = max(probabilities, key=lambda each: mean_log_likelihood(labels, probabilities[each]))
     filter_by = filter_by or DEFAULT_FILTER
@@ -120,9 +143,11 @@ def run_audit(trainer: Trainer, parts: Parts, kind: str, folds: int, filter_by: 
 def _recipe_probs(trainer: Trainer, parts: Parts, folds: int) -> np.ndarray:
     chosen = choose(trainer, parts.train, parts.validation)
     rows = parts.audited
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=trainer.options.seed)
+    groups = parts.audited_groups
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(folds, shuffle=True, random_state=trainer.options.seed)
     logits = np.zeros((len(rows), trainer.task.num_classes))
-    for number, (kept, held) in enumerate(splitter.split(rows, trainer.task.labels[rows]), start=1):
+    for number, (kept, held) in enumerate(splitter.split(rows, trainer.task.labels[rows], groups), start=1):
         trained = trainer.train(
             f"fold {number}", trainer.options.recipe, chosen.options, rows[kept], predict_rows=rows[held]
         )
@@ -143,13 +168,19 @@ def _classic_model(kind: str) -> tuple[str, Any]:
     return "logistic regression", make_pipeline(StandardScaler(), reduce, LogisticRegression(C=0.01, max_iter=300))
 
 
-def _classic_probs(trainer: Trainer, model: Any, rows: np.ndarray, name: str, folds: int) -> np.ndarray:
-    task = trainer.task
+def _classic_probs(trainer: Trainer, model: Any, parts: Parts, name: str, folds: int) -> np.ndarray:
+    task, rows = trainer.task, parts.audited
 
     def make() -> Piece:
         flat = task.inputs[rows].reshape(len(rows), -1).astype(np.float32)
         probs = cross_val_pred_probs(
-            model, flat, task.labels[rows], cv=folds, random_state=trainer.options.seed, num_classes=task.num_classes
+            model,
+            flat,
+            task.labels[rows],
+            cv=folds,
+            random_state=trainer.options.seed,
+            groups=parts.audited_groups,
+            num_classes=task.num_classes,
         )
         return {"probs": probs}, {}
 
