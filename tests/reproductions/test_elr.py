@@ -62,6 +62,23 @@ def test_both_baselines_that_chose_on_held_out_labels_are_named_in_the_notes(qui
         assert any(f"against '{base}' in test accuracy" in note for note in quick_result.notes)
 
 
+def test_the_kept_record_follows_from_its_own_numbers() -> None:
+    kept = Result.load(Path(__file__).parents[2] / "docs" / "results" / "01-elr.json")
+    studies = {
+        name: [
+            {arm: {measure: values[seed] for measure, values in found.items()} for arm, found in arms.items()}
+            for seed in range(len(arms[elr.CE]["accuracy"]))
+        ]
+        for name, arms in kept.details["studies"].items()
+    }
+    assert kept.claim == elr.CLAIM
+    assert list(kept.notes) == elr._comparisons(studies)
+    for name in ("worst_label", "redrawn"):
+        for check, holds in elr.check_claim(studies[name]).items():
+            assert kept.details["checks"][f"{name}_{check}"] == holds
+    assert kept.holds == all(kept.details["checks"].values())
+
+
 def test_shares_are_shares(quick_result: Result) -> None:
     for measures in quick_result.details["studies"]["redrawn"].values():
         memorised, true = measures["memorised"][0], measures["predicted_as_true"][0]
