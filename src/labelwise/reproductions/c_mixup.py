@@ -1,14 +1,15 @@
 """C-Mixup against squared error and mixup on small regression sets.
 
-Yao et al., "C-Mixup: Improving generalization in regression", NeurIPS 2022, in-distribution part. Every arm has four
-settings, of which the validation rows choose one and its best epoch: the learning rate or weight decay of squared
-error, the alpha of mixup, the bandwidth of C-Mixup. The test rows choose nothing.
+Yao et al., "C-Mixup: Improving generalization in regression", NeurIPS 2022, in-distribution part. Every arm has
+eight settings, of which the validation rows choose one and its best epoch: two learning rates by four weight decays of
+squared error, alphas of mixup or bandwidths of C-Mixup. The test rows choose nothing.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,13 +36,10 @@ DEFAULT_SEEDS = 5
 
 ERM, MIXUP, METHOD = "squared error", "mixup", "c-mixup"
 UNIFORM = float("inf")
-TRIALS: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
-    ERM: [
-        ("squared-error", {}, {}),
-        ("squared-error", {}, {"learning_rate": 1e-3}),
-        ("squared-error", {}, {"learning_rate": 1e-2}),
-        ("squared-error", {}, {"weight_decay": 0.1}),
-    ],
+RATES = (3e-3, 1e-2)
+# Recipe, its options, changes of the training, of each arm; each is tried at both rates.
+OPTIONS: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
+    ERM: [("squared-error", {}, {"weight_decay": decay}) for decay in (0.0, 0.01, 0.1, 1.0)],
     MIXUP: [("c-mixup", {"bandwidth": UNIFORM, "alpha": alpha}, {}) for alpha in (0.2, 0.5, 1.0, 2.0)],
     METHOD: [("c-mixup", {"bandwidth": bandwidth}, {}) for bandwidth in (0.1, 0.25, 0.5, 1.0)],
 }
@@ -63,23 +61,23 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     """
     start = time.perf_counter()
     sets = ["diabetes", "periodic"] + (["abalone"] if data_dir is not None and not quick else [])
-    errors: dict[str, dict[str, list[float]]] = {name: {arm: [] for arm in TRIALS} for name in sets}
-    chosen: dict[str, dict[str, list[str]]] = {name: {arm: [] for arm in TRIALS} for name in sets}
+    errors: dict[str, dict[str, list[float]]] = {name: {arm: [] for arm in OPTIONS} for name in sets}
+    chosen: dict[str, dict[str, list[str]]] = {name: {arm: [] for arm in OPTIONS} for name in sets}
     for name in sets:
         for seed in range(seeds):
             parts = draw_split(name, seed, data_dir)
-            for arm in TRIALS:
+            for arm in OPTIONS:
                 error, setting = best_of_trials(arm, parts, seed, epochs=1 if quick else 60)
                 errors[name][arm].append(error)
                 chosen[name][arm].append(setting)
 
-    means = {arm: np.mean([errors[name][arm] for name in sets], axis=0).tolist() for arm in TRIALS}
+    means = {arm: np.mean([errors[name][arm] for name in sets], axis=0).tolist() for arm in OPTIONS}
     comparisons = {arm: paired_interval(means[METHOD], means[arm]) for arm in (ERM, MIXUP)}
     notes = [
         "batches of 20, 60 epochs, Adam, two hidden layers of 128 with ReLU (the authors: LeakyReLU, 100)",
         "inputs are mixed; the variant in the hidden layer was not tried",
-        "C-Mixup and mixup were trained at a learning rate of 0.003 only, squared error mostly chose 0.01: part of the "
-        "gap on the periodic function may be the rate",
+        "a first run with four settings an arm, C-Mixup and mixup at a rate of 0.003 only, gave the same verdict "
+        "(C-Mixup minus squared error +0.098)",
     ]
     if "abalone" not in sets:
         notes.append("abalone was left out: it needs a data folder (--data-dir) and the full run")
@@ -111,8 +109,8 @@ def best_of_trials(arm: str, parts: list[Rows], seed: int, epochs: int) -> tuple
     """Test RMSE of the trial and epoch that the validation rows like best, and that trial in words."""
     train, validation, test = parts
     best_score, best_error, setting = -np.inf, np.nan, ""
-    for recipe, options, changes in TRIALS[arm]:
-        fixed: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.0, "batch_size": 20}
+    for rate, (recipe, options, changes) in product(RATES, OPTIONS[arm]):
+        fixed: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.0, "batch_size": 20}
         model = Regressor(
             recipe,
             recipe_options=options,
@@ -121,6 +119,7 @@ def best_of_trials(arm: str, parts: list[Rows], seed: int, epochs: int) -> tuple
             schedule="constant",
             accelerator="cpu",
             random_state=seed,
+            learning_rate=rate,
             **(fixed | changes),
         )
         model.fit(train.X, train.y, X_val=validation.X, y_val=validation.y)
@@ -128,8 +127,9 @@ def best_of_trials(arm: str, parts: list[Rows], seed: int, epochs: int) -> tuple
         if score > best_score:
             predicted = model.use_best_epoch().predict(test.X)
             best_error = float(np.sqrt(np.mean((predicted - test.y) ** 2)))
-            best_score, setting = score, ", ".join(f"{key} {value}" for key, value in (options | changes).items())
-    return best_error, setting or "as given"
+            named_options = {"learning_rate": rate} | options | changes
+            best_score, setting = score, ", ".join(f"{key} {value}" for key, value in named_options.items())
+    return best_error, setting
 
 
 def draw_split(name: str, seed: int, data_dir: Path | None) -> list[Rows]:
