@@ -1,13 +1,16 @@
 """Time and memory of the audit from files, against cleanlab and against one bare argmax pass over the same file.
 
     python benchmarks/audit.py --preset quick
-    python benchmarks/audit.py --preset imagenet wide long scaling --out docs/results/bench-audit.json
+    python benchmarks/audit.py --preset imagenet wide long --out docs/results/bench-audit.json
+    python benchmarks/audit.py --preset scaling --out docs/results/bench-audit-scaling.json
     python benchmarks/audit.py --rows 100000 --classes 50
 
 Every job starts from the .npy files and ends with the answer, in a process of its own, so that its peak memory is its
 own. Files are in the page cache when timing starts; every job first runs on a tiny file, so that imports and compiled
-kernels are loaded (`warm_up_seconds` says how long that took). Times are the best of the repeats. cleanlab's full path
-runs only where its copies of the probabilities fit into the free memory.
+kernels are loaded (`warm_up_seconds` says how long that took). The jobs take turns for some rounds; a round counts the
+best of its repeats, since other work on the machine only ever adds time, and what is reported is the median of the
+rounds, for ratios that of the ratios within a round. cleanlab's full path runs only where its copies of the
+probabilities fit into the free memory.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +33,7 @@ from typing import Any
 import numpy as np
 
 Answer = dict[str, np.ndarray]
+Rounds = list[dict[str, Any]]
 PRESETS = {
     "imagenet": [(1_281_167, 1000)],
     "wide": [(100_000, 1000)],
@@ -39,6 +44,20 @@ PRESETS = {
 NUM_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # Copies of the probabilities that cleanlab's full path holds at its peak: 1.97 measured at 1,281,167 x 1,000 float32.
 FULL_COPIES = 2.2
+OWN_JOBS = ("floor", "labelwise", "labelwise_noise_rate")
+
+PEER_TEXT = (
+    "From a .npy file of float32 probabilities (rows x classes) and one of labels to the confident joint, the issues "
+    "by filter `confident_learning` and the self-confidence scores. The floor reads the file once, as the audit does, "
+    "and takes the argmax of each row, on all cores; the default filter, `prune_by_noise_rate`, needs a second read. "
+    "cleanlab's batched path approximates, so only the answers of its full path are compared. Files are in the page "
+    "cache, imports and compiled loops loaded; every job has a process of its own, and the peak is that of the whole "
+    "process. Medians of rounds in which the jobs take turns; ratios are taken within a round."
+)
+SCALING_TEXT = (
+    "The same jobs on smaller files: time grows in proportion to the rows and to the classes, on top of a few "
+    "milliseconds that do not depend on them."
+)
 
 
 def job_floor(pred_probs: Path, labels: Path) -> Answer:
@@ -145,12 +164,14 @@ def run_job(name: str, folder: Path, repeats: int) -> None:
         started = time.perf_counter()
         job(*files)
         measured: dict[str, Any] = {"warm_up_seconds": round(time.perf_counter() - started, 3)}
-    seconds = []
+    wall, processor = [], []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started, started_processor = time.perf_counter(), time.process_time()
         answer = job(folder / "pred_probs.npy", folder / "labels.npy")
-        seconds.append(time.perf_counter() - started)
-    measured |= {"seconds": round(min(seconds), 4), "all_seconds": [round(s, 4) for s in seconds]}
+        wall.append(time.perf_counter() - started)
+        processor.append(time.process_time() - started_processor)
+    measured |= {"seconds": round(min(wall), 4), "all_seconds": [round(s, 4) for s in wall]}
+    measured["processor_seconds"] = round(min(processor), 4)
     measured["peak_megabytes"] = round(peak_megabytes())
     if answer:
         np.savez(folder / f"{name}.npz", **answer)
@@ -185,34 +206,83 @@ def compare(folder: Path) -> dict[str, Any]:
         }
 
 
-def bench(num_rows: int, num_classes: int, tmp: Path | None, repeats: int) -> dict[str, Any]:
-    """All jobs on one file."""
+def bench(num_rows: int, num_classes: int, jobs: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Some rounds of the jobs on one file."""
     size = num_rows * num_classes * 4
     print(f"{num_rows:,} x {num_classes:,} float32, {size / 1e9:.2f} GB", flush=True)
+    if "cleanlab_full" in jobs and FULL_COPIES * size > free_bytes():
+        print(f"  cleanlab_full left out: it needs about {FULL_COPIES * size / 1e9:.0f} GB of free memory")
+        jobs = [job for job in jobs if job != "cleanlab_full"]
     record: dict[str, Any] = {"rows": num_rows, "classes": num_classes, "gigabytes": round(size / 1e9, 3)}
-    with tempfile.TemporaryDirectory(dir=tmp) as name:
+    with tempfile.TemporaryDirectory(dir=arguments.tmp) as name:
         folder = Path(name)
         write_data(folder, num_rows, num_classes)
-        for job in ("floor", "labelwise", "labelwise_noise_rate", "floor", "labelwise"):
-            found = measure(job, folder, repeats)
-            # Other work on the machine only ever adds time: the better of both rounds counts.
-            if job not in record or found["seconds"] < record[job]["seconds"]:
-                record[job] = found
-        record["cleanlab_batched"] = measure("cleanlab_batched", folder, 1)
-        if FULL_COPIES * size < free_bytes():
-            record["cleanlab_full"] = measure("cleanlab_full", folder, 1)
+        for _ in range(arguments.rounds):
+            for job in jobs:
+                repeats = arguments.repeats if job in OWN_JOBS else 1
+                record.setdefault(job, []).append(measure(job, folder, repeats))
+        if "cleanlab_full" in jobs:
             record["against_cleanlab"] = compare(folder)
-        else:
-            record["cleanlab_full"] = None
-            print(f"  cleanlab_full left out: it needs about {FULL_COPIES * size / 1e9:.0f} GB of free memory")
-    own = record["labelwise"]["seconds"]
-    record["times_floor"] = round(own / record["floor"]["seconds"], 2)
-    record["faster_than_batched"] = round(record["cleanlab_batched"]["seconds"] / own, 1)
-    if record["cleanlab_full"]:
-        record["faster_than_full"] = round(record["cleanlab_full"]["seconds"] / own, 1)
-    summary = {key: record[key] for key in record if key.startswith(("times", "faster", "against"))}
-    print(f"  {summary}", flush=True)
+    for job in jobs:
+        if job != "labelwise":
+            print(f"  {job} / labelwise: {ratio(record, job, 'labelwise'):.2f}", flush=True)
+    print(f"  {record.get('against_cleanlab')}", flush=True)
     return record
+
+
+def ratio(record: dict[str, Any], job: str, other: str) -> float:
+    """Median over the rounds of the time of one job, divided by that of another."""
+    return statistics.median(a["seconds"] / b["seconds"] for a, b in zip(record[job], record[other], strict=True))
+
+
+def median(rounds: Rounds, key: str = "seconds") -> float:
+    """Median over the rounds."""
+    return statistics.median(measured[key] for measured in rounds)
+
+
+def peer_table(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """labelwise, cleanlab and the floor on each file."""
+    columns = ["file", "argmax pass, s", "labelwise, s", "default filter, s", "cleanlab batched, s", "cleanlab, s"]
+    columns += ["times floor", "faster than batched", "faster than cleanlab", "peak, MB", "cleanlab's, MB", "answers"]
+    rows = []
+    for record in records:
+        cells = [f"{record['rows']:,} x {record['classes']:,}"]
+        cells += [f"{median(record[job]):.3g}" if job in record else "-" for job in JOBS]
+        cells.append(f"{ratio(record, 'labelwise', 'floor'):.2f}")
+        cells += [
+            f"{ratio(record, job, 'labelwise'):.1f}" if job in record else "-"
+            for job in ("cleanlab_batched", "cleanlab_full")
+        ]
+        cells.append(f"{max(each['peak_megabytes'] for each in record['labelwise'])}")
+        peers = record.get("cleanlab_full")
+        cells.append(f"{max(each['peak_megabytes'] for each in peers)}" if peers else "-")
+        cells.append(agreement(record.get("against_cleanlab")))
+        rows.append(cells)
+    return {"columns": columns, "rows": rows}
+
+
+def agreement(found: dict[str, Any] | None) -> str:
+    """In words, how the answers compare."""
+    if found is None:
+        return "not compared"
+    same = found["joint_equal"] and found["scores_equal"] and not found["issues_that_differ"]
+    return f"same joint, scores and {found['issues']:,} issues" if same else f"differ: {found}"
+
+
+def scaling_table(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Time against size."""
+    columns = ["rows", "classes", "GB", "argmax pass, s", "labelwise, s", "default filter, s", "GB/s of labelwise"]
+    rows = [
+        [
+            f"{record['rows']:,}",
+            f"{record['classes']:,}",
+            f"{record['gigabytes']:.3g}",
+            *(f"{median(record[job]):.3g}" for job in OWN_JOBS),
+            f"{record['gigabytes'] / median(record['labelwise']):.2g}",
+        ]
+        for record in records
+    ]
+    return {"columns": columns, "rows": rows}
 
 
 def plot(records: list[dict[str, Any]], path: Path) -> None:
@@ -227,8 +297,8 @@ def plot(records: list[dict[str, Any]], path: Path) -> None:
         sizes = [record[other] for record in records]
         fixed = max(sizes, key=sizes.count)  # the size of the other side that was measured most often
         chosen = sorted((record for record in records if record[other] == fixed), key=lambda record: record[x])
-        for job in ("floor", "labelwise", "labelwise_noise_rate"):
-            axis.plot([r[x] for r in chosen], [r[job]["seconds"] for r in chosen], "o-", label=job.replace("_", " "))
+        for job in OWN_JOBS:
+            axis.plot([r[x] for r in chosen], [median(r[job]) for r in chosen], "o-", label=job.replace("_", " "))
         axis.set(xlabel=x, ylabel="seconds", title=f"{fixed:,} {other}", xlim=(0, None), ylim=(0, None))
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=120)
@@ -240,8 +310,9 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, nargs="+", default=[])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--out", type=Path, help="JSON file; the plot goes next to it")
+    parser.add_argument("--out", type=Path, help="JSON file; the plot of the scaling goes next to it")
     parser.add_argument("--tmp", type=Path, help="folder for the files that are audited")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--job", choices=JOBS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -249,20 +320,26 @@ def main() -> None:
     if arguments.job:
         run_job(arguments.job, arguments.folder, arguments.repeats)
         return
+    is_scaling = arguments.preset == ["scaling"]
+    jobs = list(OWN_JOBS if is_scaling else JOBS)
     sizes = [size for preset in arguments.preset for size in PRESETS[preset]] or [(arguments.rows, arguments.classes)]
-    records = [bench(rows, classes, arguments.tmp, arguments.repeats) for rows, classes in sizes]
+    records = [bench(rows, classes, jobs, arguments) for rows, classes in sizes]
     if arguments.out is None:
         return
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    report = {
+    report: dict[str, Any] = {
+        "title": "The audit as files grow" if is_scaling else "The audit of files",
+        "text": SCALING_TEXT if is_scaling else PEER_TEXT,
         "machine": f"{platform.machine()}, {NUM_CORES} cores",
         "versions": {name: version(name) for name in ("labelwise", "cleanlab", "numpy", "numba")},
-        "kernels": "loaded before timing, see warm_up_seconds",
+        "tables": [scaling_table(records) if is_scaling else peer_table(records)],
         "records": records,
     }
+    if is_scaling:
+        picture = arguments.out.with_suffix(".png")
+        plot(records, picture)
+        report["pictures"] = [picture.name]
     arguments.out.write_text(json.dumps(report, indent=1) + "\n")
-    if len(records) > 1:
-        plot(records, arguments.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -260,6 +260,27 @@ def test_checkpoints_are_as_far_apart_as_asked(tmp_path: Path) -> None:
     assert seen == [False, False, True]  # the last epoch is always kept
 
 
+def test_the_history_holds_the_mean_of_each_term_over_the_steps_that_gave_it() -> None:
+    data = ROW.data()
+    given: dict[str, list[float]] = {"odd": [], "every": []}
+
+    class Counting(Recipe):
+        def step(self, batch: Batch, optimise: Any) -> dict[str, Tensor]:
+            number = len(given["every"])
+            given["every"].append(float(batch["index"].sum()))
+            terms = {"every": batch["index"].sum()}  # integers, which a float32 would round
+            if number % 2:
+                given["odd"].append(number / 7)
+                terms["odd"] = torch.tensor(number / 7, dtype=torch.float64)
+            return terms
+
+    settings = Settings(epochs=1, batch_size=5, accelerator="cpu")
+    row = train(Counting(lambda: torch.nn.Linear(1, 2)), data, settings).history[0]
+    assert len(given["odd"]) > 1
+    for name, values in given.items():
+        assert row[name] == pytest.approx(sum(values) / len(values), rel=1e-14)
+
+
 def test_watch_adds_to_the_history() -> None:
     data = ROW.data()
     result = train(ROW.build(data), data, ROW.settings(epochs=2), watch=lambda recipe, epoch: {"twice": 2.0 * epoch})

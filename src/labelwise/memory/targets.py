@@ -27,8 +27,9 @@ class TargetMemory(nn.Module):
     def update(self, index: Tensor, probs: Tensor) -> Tensor:
         """Mix predictions ``probs`` (B, classes) into rows ``index`` (B,) int64; return those rows, detached."""
         all_index, all_probs = gather_rows(index, probs.detach().to(self.targets.dtype))
-        rows = self.momentum * self.targets[all_index] + (1.0 - self.momentum) * all_probs  # (B, classes)
-        self.targets[all_index] = rows
+        # Few calls into torch, which are what a step of a small network consists of.
+        rows = torch.lerp(all_probs, self.targets.index_select(0, all_index), self.momentum)  # (B, classes)
+        self.targets.index_copy_(0, all_index, rows)
         return rows if all_index is index else self.targets[index]
 
     def forward(self, index: Tensor) -> Tensor:

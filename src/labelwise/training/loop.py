@@ -237,8 +237,8 @@ def _run_epoch(
     recipe.generator = generator(settings.seed, "recipe", epoch)
     recipe.begin_epoch(epoch)
 
-    totals: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
+    terms: dict[str, list[Tensor]] = {}
+    weights: dict[str, list[float]] = {}
     for number in range(recipe.passes_per_epoch):
         recipe.begin_pass(number)
         order = recipe.batches(len(data), settings.batch_size, generator(settings.seed, "order", epoch, number))
@@ -246,14 +246,17 @@ def _run_epoch(
         for index, batch in zip(order, data.batches(shares, seed=settings.seed + epoch), strict=True):
             optimise = _Optimise(fabric, recipe, optimizers, settings, len(batch["index"]) / len(index))
             moved = batch if fabric.device.type == "cpu" else fabric.to_device(batch)
+            # Added up after the epoch: to fetch a number from an accelerator in each step would make it wait.
             for name, term in recipe.step(moved, optimise).items():
-                total = totals.get(name, torch.zeros((), dtype=torch.float64))
-                totals[name] = total + optimise.weight * term.double().cpu()
-                counts[name] = counts.get(name, 0) + 1
+                terms.setdefault(name, []).append(term)
+                weights.setdefault(name, []).append(optimise.weight)
     recipe.end_epoch(epoch)
 
     row: Row = {"epoch": epoch, "learning_rate": rate}
-    row |= {name: float(torch.as_tensor(fabric.all_reduce(total))) / counts[name] for name, total in totals.items()}
+    for name, values in terms.items():
+        numbers = torch.stack([value.double().cpu() for value in values])
+        total = numbers @ torch.tensor(weights[name], dtype=torch.float64)
+        row[name] = float(torch.as_tensor(fabric.all_reduce(total))) / len(values)
     if not all(math.isfinite(value) for value in row.values()):
         raise InputError(
             f"training diverged in epoch {epoch + 1}: the loss is no longer a finite number; "

@@ -309,19 +309,21 @@ class CoTeaching(CompressFeatures):
 
     @torch.no_grad()
     def _select(self, name: str, batch: Batch, rows: slice, forget_rate: float) -> Tensor:
-        network = getattr(self, name)
+        # The network itself, not the device wrapper, which takes longer to switch than a small network to run.
+        network = self.plain(name)
         mode = network.training
         network.eval()
         labels = batch["labels"][rows]
-        kept = small_loss_selection(network(batch["inputs"][rows]), labels, forget_rate) if len(labels) else labels
+        kept = labels
+        if len(labels):
+            kept = small_loss_selection(getattr(self, name)(batch["inputs"][rows]), labels, forget_rate)
         network.train(mode)
         return kept
 
     def _train_on(self, name: str, inputs: Tensor, labels: Tensor, optimise: Optimise) -> Tensor:
         network = getattr(self, name)
         # One example has no batch statistics, so BatchNorm falls back on its running ones.
-        frozen = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-        frozen = frozen if self.freeze_norm or len(labels) == 1 else []
+        frozen = norm_layers(network) if self.freeze_norm or len(labels) == 1 else []
         for layer in frozen:
             layer.eval()
         loss = functional.cross_entropy(network(inputs), labels)
@@ -329,6 +331,11 @@ class CoTeaching(CompressFeatures):
         for layer in frozen:
             layer.train()
         return loss.detach()
+
+
+def norm_layers(network: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers of a network."""
+    return [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
 RECIPES = {"compress-features": CompressFeatures, "co-teaching": CoTeaching}

@@ -36,7 +36,7 @@ def elr_regularizer(probs: Tensor, target: Tensor) -> Tensor:
 
     ``probs`` and ``target`` (B, classes) float. Finite as long as no probability reaches 1.
     """
-    return torch.log1p(-(target * probs).sum(dim=1)).mean()
+    return torch.log1p(-torch.linalg.vecdot(target, probs)).mean()
 
 
 def reweight_labels(labels: Tensor, target: Tensor) -> Tensor:
@@ -65,10 +65,12 @@ class ELRLoss(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor, index: Tensor) -> ELRTerms:
         """Return the terms for ``logits`` (B, classes), ``labels`` (B,) int64 and ``index`` (B,) int64."""
-        probs = logits.softmax(dim=1).clamp(self.eps, 1.0 - self.eps)  # (B, classes)
+        # One softmax serves both parts.
+        log_probs = logits.log_softmax(dim=1)  # (B, classes)
+        probs = log_probs.exp().clamp(self.eps, 1.0 - self.eps)
         fresh = probs.detach()
         target = self.memory.update(index, fresh / fresh.sum(dim=1, keepdim=True))  # (B, classes)
-        cross_entropy = functional.cross_entropy(logits, labels)
+        cross_entropy = functional.nll_loss(log_probs, labels)
         regularizer = elr_regularizer(probs, target)
         return ELRTerms(cross_entropy + self.lambda_ * regularizer, cross_entropy, regularizer)
 
