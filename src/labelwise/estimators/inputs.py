@@ -162,4 +162,4 @@ def _dataset_labels(dataset: Any) -> np.ndarray:
     if hasattr(dataset, "targets") and getattr(dataset, "target_transform", None) is None:
         return np.asarray(dataset.targets)
     labels = [dataset[row][1] for row in range(len(dataset))]
-    return np.asarray([label.numpy() if isinstance(label, Tensor) else label for label in labels])
+    return np.asarray([label.tolist() if isinstance(label, Tensor) else label for label in labels])
