@@ -16,6 +16,10 @@ from labelwise import __version__
 from labelwise.errors import InputError
 from labelwise.files import printable
 
+# Read when OpenMP is loaded. Waiting threads that spin cost a small network's training five times its work where other
+# programs want the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if TYPE_CHECKING:
     from labelwise.job.options import Options
 
