@@ -236,6 +236,8 @@ def test_predict_gives_what_the_run_gave(ran: Ran, tmp_path: Path) -> None:
     assert new["index"].tolist() == old["index"].tolist()
     assert new["predicted"].tolist() == old["predicted"].tolist()
     assert new["prediction_set"].tolist() == old["prediction_set"].tolist()
+    bars = [cell.replace("\\|", "").count("|") for cell in new["prediction_set"]]
+    assert max(bars) < len(Model.load(ran.out / "model").classes)
     # In a CSV with labels, a row is not rejected for its label where labels are not needed.
     assert set(table(tmp_path / "new.rejected.csv")["index"]) == set(table(ran.out / "rejected.csv")["index"])
 

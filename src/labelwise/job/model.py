@@ -17,7 +17,7 @@ from labelwise.errors import InputError
 from labelwise.estimators.classifier import Classifier
 from labelwise.files import printable, remove_leftovers, write_csv
 from labelwise.job.inputs import Inputs
-from labelwise.job.outputs import write_rejected
+from labelwise.job.outputs import set_cell, write_rejected
 from labelwise.job.progress import Progress, Silent
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -137,7 +137,7 @@ class Model:
                 for row, best in enumerate(probs.argmax(axis=1)):
                     members = [] if sets is None else [self.classes[k] for k in np.flatnonzero(sets[row])]
                     numbers = [round(float(value), 6) for value in probs[row]]
-                    yield [int(batch.index[row]), batch.location(row), self.classes[best], "|".join(members), *numbers]
+                    yield [int(batch.index[row]), batch.location(row), self.classes[best], set_cell(members), *numbers]
                 predicted += len(batch)
                 progress.advance(f"{predicted:,} rows")
 

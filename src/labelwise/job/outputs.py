@@ -1,7 +1,7 @@
 """The files of a run beside the report, and the numbers of ``metrics.json``."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def write_predictions(
 
     def rows() -> Iterator[list[Any]]:
         for row, best in enumerate(probs.argmax(axis=1)):
-            members = "" if sets is None else "|".join(examples.classes[k] for k in np.flatnonzero(sets[row]))
+            members = "" if sets is None else set_cell(examples.classes[k] for k in np.flatnonzero(sets[row]))
             yield [
                 int(examples.index[row]),
                 part[row],
@@ -97,6 +97,11 @@ def write_predictions(
 
     header = ["index", "part", "given", "predicted", "probability", "prediction_set"]
     write_csv(folder / "predictions.csv", header, rows())
+
+
+def set_cell(names: Iterable[str]) -> str:
+    r"""Class names in one cell, joined by ``|``; a bar in a name becomes ``\|``, a backslash ``\\``."""
+    return "|".join(name.replace("\\", "\\\\").replace("|", "\\|") for name in names)
 
 
 def metrics(
