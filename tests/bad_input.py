@@ -261,7 +261,7 @@ CASES: dict[str, Bad] = {
     "y infinite": Bad(npz_of(X=X, y=np.where(np.arange(8) == 3, np.inf, Y)), ("infinite", "row 4")),
     "y fractional": Bad(npz_of(X=X, y=np.linspace(0, 1, 8)), ("regression",)),
     "y one class": Bad(npz_of(X=X, y=np.ones(8, int)), ("one class only",)),
-    "y minus one and one": Bad(npz_of(X=X, y=2 * Y - 1), ("one class only", "-1 means unlabelled")),
+    "y minus one and two": Bad(npz_of(X=X, y=3 * Y - 1), ("one class only", "-1 means unlabelled")),
     "NaN in X": Bad(npz_of(X=with_nan(np.nan), y=Y), rejected={2: "NaN"}),
     "inf in X": Bad(npz_of(X=with_nan(-np.inf), y=Y), rejected={2: "infinite"}),
     "beyond float32": Bad(

@@ -198,6 +198,9 @@ def test_classes_of_numbers_are_in_order_of_value() -> None:
         (np.array(["1.0", "2.0", "1.0", "2.0"], dtype=object), ("1", "2"), [0, 1, 0, 1]),
         (np.array([b"x", b"y", b"x", b"y"]), ("x", "y"), [0, 1, 0, 1]),
         (np.array(["-1", "a", "-1", "a"], dtype=object), ("-1", "a"), [0, 1, 0, 1]),
+        (np.array([1, -1, -1, 1]), ("-1", "1"), [1, 0, 0, 1]),
+        (np.array([1.0, -1.0, np.nan, 1.0]), ("-1", "1"), [1, 0, -1, 1]),
+        (np.array(["2", "-1", "1", "1.0", "2", ""], dtype=object), ("1", "2"), [1, -1, 0, 0, 1, -1]),
     ],
 )
 def test_label_cells(values: Any, classes: tuple[str, ...], labels: list[int]) -> None:
@@ -209,6 +212,38 @@ def test_label_cells(values: Any, classes: tuple[str, ...], labels: list[int]) -
 def test_label_of_an_integer_matches_the_class_written_as_a_fraction() -> None:
     assert encode_labels(read_labels(np.array([1.0, 2.0]), "labels"), ("1", "2")).tolist() == [0, 1]
     assert encode_labels(read_labels(np.array(["2.0", "x"], dtype=object), "labels"), ("1", "2")).tolist() == [1, -2]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
+@pytest.mark.parametrize(
+    ("labels", "given", "minus_ones"),
+    [
+        ([-1, -1, -1, 1, 1, 1], [0, 0, 0, 1, 1, 1], 0),
+        ([-1, -1, 0, 1, 0, 1], [-1, -1, 0, 1, 0, 1], 2),
+        (["-1", "-1", "b", "b", "-1", "b"], [0, 0, 1, 1, 0, 1], 0),
+    ],
+)
+def test_what_minus_one_means_is_settled_once_for_all_blocks(
+    suffix: str, labels: list[Any], given: list[int], minus_ones: int, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    frame = pd.DataFrame({"x": np.arange(6.0), "label": labels})
+    if suffix == "npz":
+        save_npz(path, X=frame[["x"]].to_numpy(), y=np.array(labels))
+    elif suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    data = open_data(path)
+    assert data.given.tolist() == given
+    expected = [f"is -1 in {minus_ones} rows: they are taken as unlabelled"] if minus_ones else []
+    assert [note[note.index("is -1") :] for note in data.notes if "-1" in note] == expected
+    assert concatenate(list(iter_blocks(path, data.schema, block_rows=2))).given.tolist() == given
+
+
+def test_minus_one_beside_one_class_is_no_class() -> None:
+    with pytest.raises(InputError, match=r"one class only, '5' \(-1 means unlabelled\)"):
+        find_classes(read_labels(np.array([5, -1, 5]), "labels"), "labels")
 
 
 def save_npz(path: Path, compressed: bool = False, **arrays: Any) -> Path:

@@ -17,6 +17,7 @@ from labelwise.data.classes import (
     LabelCells,
     encode_labels,
     find_classes,
+    minus_one_notes,
     read_labels,
 )
 from labelwise.data.examples import Examples, Rejection
@@ -124,20 +125,25 @@ class _Guard:
 
 def npz_schema(
     file: NpzFile, label: str, truth: str | None, split: str | None, image_size: int | None, classes: Any
-) -> dict[str, Any]:
-    """Settle the form of ``X`` and the classes of ``y``; raises InputError when they do not fit together."""
+) -> tuple[dict[str, Any], list[str]]:
+    """Settle the form of ``X`` and the classes of ``y``; returns (schema, notes).
+
+    Raises InputError when they do not fit together.
+    """
     header = check_inputs(file)
-    names = list(classes) if classes else list(find_classes(_labels(file, label, header.shape[0]), _place(file, label)))
+    cells, place = _labels(file, label, header.shape[0]), _place(file, label)
+    names = list(classes or find_classes(cells, place))
+    notes = minus_one_notes(cells, names, place)
     schema: dict[str, Any] = {"classes": names, "label": label, "truth": truth, "split": split}
     if _holds_pictures(header):
         height, width, channels = _picture_shape(header.shape)
         size = pictures.check_size(image_size) if image_size is not None else height
         if image_size is None and height != width:
             size = min(height, width)
-        return schema | {"kind": "images", "image_size": size, "channels": channels}
+        return schema | {"kind": "images", "image_size": size, "channels": channels}, notes
     if header.dtype.kind in "US":
-        return schema | {"kind": "texts", "text": "X"}
-    return schema | {"kind": "arrays", "shape": list(header.shape[1:]) or [1]}
+        return schema | {"kind": "texts", "text": "X"}, notes
+    return schema | {"kind": "arrays", "shape": list(header.shape[1:]) or [1]}, notes
 
 
 def check_inputs(file: NpzFile) -> Header:

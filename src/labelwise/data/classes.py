@@ -15,6 +15,7 @@ UNKNOWN = -2
 STRANGE_TRUTH = "some true labels are not among the classes of the given labels: they count as unknown"
 MAX_CLASS_NAME = 1_000  # characters of a label cell
 
+_MINUS_ONE = str(UNLABELLED)
 _INTEGER = re.compile(r"[+-]?\d+")
 _BLANK = {"", "nan"}
 
@@ -29,7 +30,7 @@ class LabelCells(NamedTuple):
 def read_labels(values: Any, place: str) -> LabelCells:
     """Give each label cell of a 1-D array (n,) of text, numbers or booleans a name; whitespace around it is dropped.
 
-    Empty cells and NaN are unlabelled, and so is -1 when all labels are integers. ``place`` names the column in
+    Empty cells and NaN are unlabelled; what -1 means is for the classes to say. ``place`` names the column in
     errors. Raises InputError when the labels are numbers with fractions: a regression target.
     """
     import pandas as pd
@@ -45,7 +46,6 @@ def read_labels(values: Any, place: str) -> LabelCells:
                 "turn it into named classes first"
             )
         names = [_integer_name(name) for name in names]
-        names = ["" if name == str(UNLABELLED) else name for name in names]
     empty = np.array([name.lower() in _BLANK for name in names] + [True])  # the last entry answers code -1
     return LabelCells(np.where(empty[codes], -1, codes).astype(np.int64), names)
 
@@ -72,16 +72,21 @@ def _integer_name(name: str) -> str:
 def find_classes(cells: LabelCells, place: str) -> tuple[str, ...]:
     """The class names in order: by value when all are integers, else as text.
 
-    Raises InputError for no label at all, one class only, or more classes than half the labelled rows.
+    Among integers -1 is no class but means unlabelled, unless -1 and 1 are all there are. Raises InputError for
+    no label at all, one class only, or more classes than half the labelled rows.
     """
     used = np.unique(cells.codes[cells.codes >= 0])
     names = {cells.names[code] for code in used}
     labelled = int((cells.codes >= 0).sum())
+    hint = ""
+    if _MINUS_ONE in names and names != {_MINUS_ONE, "1"} and all(_INTEGER.fullmatch(name) for name in names):
+        names.remove(_MINUS_ONE)
+        labelled -= int(_is_minus_one(cells).sum())
+        hint = " (-1 means unlabelled)"
     if not names:
         raise InputError(f"{place} is empty in every row: no example carries a label")
     if len(names) == 1:
         only = quote(next(iter(names)))
-        hint = " (-1 means unlabelled)" if UNLABELLED in cells.codes else ""
         raise InputError(f"{place} holds one class only, {only}{hint}: at least two are needed to learn")
     if len(names) > max(2, labelled / 2):
         raise InputError(
@@ -99,7 +104,20 @@ def sort_classes(names: set[str]) -> tuple[str, ...]:
 
 
 def encode_labels(cells: LabelCells, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Labels int64 (n,) as positions in ``classes``; -1 = unlabelled, -2 = not one of the classes."""
-    position = {name: label for label, name in enumerate(classes)}
+    """Labels int64 (n,) as positions in ``classes``; -1 = unlabelled, -2 = not one of the classes.
+
+    A cell of -1 is unlabelled unless -1 is a class: so all blocks of a column are read alike.
+    """
+    position = {_MINUS_ONE: UNLABELLED} | {name: label for label, name in enumerate(classes)}
     table = [position.get(name, position.get(_integer_name(name), UNKNOWN)) for name in cells.names]
     return np.array([*table, UNLABELLED], dtype=np.int64)[cells.codes]
+
+
+def minus_one_notes(cells: LabelCells, classes: Sequence[str], place: str) -> list[str]:
+    """A note on how many rows count as unlabelled because their label is -1; none where there are no such rows."""
+    count = 0 if _MINUS_ONE in classes else int(_is_minus_one(cells).sum())
+    return [f"{place} is -1 in {count:,} rows: they are taken as unlabelled"] if count else []
+
+
+def _is_minus_one(cells: LabelCells) -> NDArray[np.bool_]:
+    return np.array([*(_integer_name(name) == _MINUS_ONE for name in cells.names), False])[cells.codes]

@@ -136,7 +136,7 @@ def _find_schema(
         _refuse_columns({"text": columns.text, "image": columns.image}, f"{printable(path)} holds examples in X only")
         file = arrays.NpzFile(path)
         label = columns.label or "y"
-        return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes), []
+        return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes)
     if form == "table":
         return tables.table_schema(path, columns, image_size, classes)
     _refuse_columns(columns._asdict(), f"{printable(path)} is a folder, whose sub-folders are the classes")

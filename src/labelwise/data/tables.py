@@ -18,6 +18,7 @@ from labelwise.data.classes import (
     LabelCells,
     encode_labels,
     find_classes,
+    minus_one_notes,
     read_labels,
 )
 from labelwise.data.examples import Examples, Rejection
@@ -61,11 +62,9 @@ def table_schema(
         if _is_text(split_values.type) and holds_split(_values(split_values)):
             columns = columns._replace(split="split")
             notes.append("the column 'split' says which rows are held out for testing")
-    schema: dict[str, Any] = columns._asdict()
-    if classes:
-        schema["classes"] = list(classes)
-    else:
-        schema["classes"] = list(find_classes(_label_cells(table[columns.label], place, RowChecks(len(table))), place))
+    cells = _label_cells(table[columns.label], place, RowChecks(len(table)))
+    schema: dict[str, Any] = columns._asdict() | {"classes": list(classes or find_classes(cells, place))}
+    notes += minus_one_notes(cells, schema["classes"], place)
     if columns.image:
         size, channels = _image_form(path, columns.image, image_size)
         return schema | {"kind": "images", "image_size": size, "channels": channels}, notes
