@@ -1,8 +1,9 @@
 """Time of a training step through the real loop, and of starting up.
 
     python benchmarks/training.py --rounds 3
-    python benchmarks/training.py --out docs/results/bench-training.json
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/training.py --out docs/results/bench-training.json
 
+The variable is what the command `labelwise` sets: threads that wait sleep instead of taking the cores from others.
 Methods are held against plain cross-entropy, and cross-entropy in the library's loop against a loop written by hand.
 A job trains for a few short epochs, the best of which counts, the first left out; the jobs take turns, and what is
 reported is the median over the rounds of the ratios within a round.
