@@ -7,7 +7,6 @@ import pytest
 
 from labelwise.data.examples import duplicates
 from labelwise.data.open import open_data
-from labelwise.errors import InputError
 from labelwise.job.options import Options
 from labelwise.job.run import run
 from labelwise.job.steps import Parts, split
@@ -54,7 +53,9 @@ def test_copies_do_not_hide_wrong_labels(tmp_path: Path) -> None:
     assert often["noise_rate_estimated"] > 0.15
 
 
-def test_one_row_many_times_is_refused(tmp_path: Path) -> None:
+def test_too_few_different_rows_are_divided_one_by_one_with_a_note(tmp_path: Path) -> None:
     np.savez(tmp_path / "same.npz", X=np.ones((60, 2)), y=np.arange(60) % 2)
-    with pytest.raises(InputError, match="same inputs"):
-        parts_of(tmp_path / "same.npz")
+    examples = open_data(tmp_path / "same.npz")
+    parts = split(examples, duplicates(examples), seed=0)
+    assert parts.audited_groups is None
+    assert "only 1 different inputs" in examples.notes[-1]

@@ -19,6 +19,9 @@ from labelwise.job.learning import Trained, Trainer, choose
 from labelwise.job.workspace import Piece
 from labelwise.training.seeding import derive_seed
 
+# Of fewer, 15% are not five.
+FEWEST_ROWS = 34
+
 
 @dataclass(frozen=True, eq=False)
 class Parts:
@@ -63,12 +66,11 @@ def split(examples: Examples, groups: Sequence[DuplicateGroup], seed: int) -> Pa
     known = labelled if examples.truth is None else labelled | (examples.truth >= 0)
     rest, test = audited, np.flatnonzero(declared & known)
     share = 0.15 * len(audited)
-    group = np.arange(len(examples.given))
-    for duplicates in groups:
-        group[duplicates.rows] = duplicates.rows[0]
+    group = _groups_to_keep_together(examples, groups, audited)
     if share < 5:
         raise InputError(
-            f"{len(audited)} labelled rows are too few to train, choose, calibrate and test on; give at least 34"
+            f"{len(audited)} labelled rows are too few to train, choose, calibrate and test on; "
+            f"give at least {FEWEST_ROWS}"
         )
     if not len(test):
         rest, test = _divide(rest, examples.given, group, round(share), derive_seed(seed, "test"))
@@ -76,6 +78,21 @@ def split(examples: Examples, groups: Sequence[DuplicateGroup], seed: int) -> Pa
     train, validation = _divide(rest, examples.given, group, round(share), derive_seed(seed, "validation"))
     _check_classes(examples, audited, train)
     return Parts(train, validation, calibration, test, audited, group)
+
+
+def _groups_to_keep_together(examples: Examples, groups: Sequence[DuplicateGroup], audited: np.ndarray) -> np.ndarray:
+    """Group (n,) of each row; each row is one of its own where too few different inputs are left to divide."""
+    group = np.arange(len(examples.given))
+    for duplicates in groups:
+        group[duplicates.rows] = duplicates.rows[0]
+    different = len(np.unique(group[audited]))
+    if different >= min(FEWEST_ROWS, len(audited)):
+        return group
+    examples.notes.append(
+        f"The labelled rows hold only {different} different inputs, so equal ones stand in training and in test: "
+        "what is measured here is too favourable."
+    )
+    return np.arange(len(examples.given))
 
 
 def _check_classes(examples: Examples, audited: np.ndarray, train: np.ndarray) -> None:
@@ -95,8 +112,6 @@ def _divide(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide groups of rows at random, so that about ``count`` rows are taken; by label, that of a group's first."""
     firsts = rows[np.unique(group[rows], return_index=True)[1]]
-    if len(firsts) < 2:
-        raise InputError("all labelled rows hold the same inputs, so none can be kept aside; give different ones")
     wanted = min(max(1, round(count * len(firsts) / len(rows))), len(firsts) - 1)
     counts = np.bincount(labels[firsts])
     enough = counts[counts > 0].min() > 1 and wanted >= len(np.unique(labels[firsts]))
