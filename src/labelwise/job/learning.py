@@ -69,7 +69,7 @@ def epochs_for(task: Task, options: Options) -> int:
     if options.epochs is not None:
         return options.epochs
     pictures = task.inputs.ndim == 4 and min(task.inputs.shape[1:3]) > 16
-    visits = 80_000 if pictures else 400_000
+    visits = 60_000 if pictures else 400_000
     return int(np.clip(round(visits / max(len(task.labels), 1)), 15, 70))
 
 
