@@ -36,7 +36,7 @@ def elr_regularizer(probs: Tensor, target: Tensor) -> Tensor:
 
     ``probs`` and ``target`` (B, classes) float. Finite as long as no probability reaches 1.
     """
-    return torch.log1p(-torch.linalg.vecdot(target, probs)).mean()
+    return torch.log1p(-(target * probs).sum(dim=1)).mean()
 
 
 def reweight_labels(labels: Tensor, target: Tensor) -> Tensor:
