@@ -255,10 +255,10 @@ def _round_rows(values: Floats) -> Ints:
     """Round (rows, columns) to integers, keeping each row's rounded total: the largest errors give way first."""
     rounded = values.round()
     missing = values.sum(axis=1).round() - rounded.sum(axis=1)  # (rows,)
-    # Errors are at most a half, so enough of them point the right way: a cell of 0, which has none, never gives way.
-    rows, columns = np.nonzero(values)
+    # Errors are at most a half, so enough of them point the right way: a cell that has none never gives way.
+    columns, rows = np.divmod(np.flatnonzero((values != rounded).T), len(values))
     order = np.lexsort((values[rows, columns] - rounded[rows, columns], rows))  # by row, then error, then column
-    columns = columns[order]
+    rows, columns = rows[order], columns[order]
     sizes = np.bincount(rows, minlength=len(values))
     place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     gives_way = (place >= (sizes - missing)[rows]) | (place < -missing[rows])
