@@ -1,9 +1,10 @@
 """Time of a training step through the real loop, and of starting up.
 
     python benchmarks/training.py --rounds 3
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/training.py --out docs/results/bench-training.json
+    GOMP_SPINCOUNT=10000 python benchmarks/training.py --out docs/results/bench-training.json
 
-The variable is what the command `labelwise` sets: threads that wait sleep instead of taking the cores from others.
+With the variable threads that wait for others sleep after some ten microseconds. As they come they spin longer, which
+on a busy machine takes a small network's step many times its work; asleep at once, they wake too late for it.
 Methods are held against plain cross-entropy, and cross-entropy in the library's loop against a loop written by hand.
 A job trains for a few short epochs, the best of which counts, the first left out; the jobs take turns, and what is
 reported is the median over the rounds of the ratios within a round.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -45,6 +47,7 @@ FORGET_RATE = 0.2
 CO_TEACHING_FLOOR = (1 + 3 * (1 - FORGET_RATE)) / 3
 LIMITS = {"elr": 1.08, "co-teaching": 1.7}
 START_UP_LIMIT = 0.5
+THREAD_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
 class Case(NamedTuple):
@@ -216,6 +219,7 @@ def main() -> None:
         ),
         "machine": f"{platform.machine()}, {arguments.threads} threads",
         "versions": {name: version(name) for name in ("labelwise", "torch", "lightning-fabric")},
+        "environment": {name: value for name, value in os.environ.items() if name in THREAD_VARIABLES},
         "tables": tables,
         "records": {"seconds_a_step": steps, "seconds_of_start_up": start_up},
     }

@@ -302,13 +302,14 @@ class CoTeaching(CompressFeatures):
         kept = {name: self._select(name, batch, rows, forget_rate) for name, rows in own.items()}
         losses = {}
         for name, other in (("network", "peer"), ("peer", "network")):
-            inputs, labels = batch["inputs"][own[other]][kept[other]], batch["labels"][own[other]][kept[other]]
+            inputs, labels = batch["inputs"].index_select(0, kept[other]), batch["labels"][kept[other]]
             some = everywhere(len(labels) > 0, labels.device)
             losses[f"loss_{name}"] = self._train_on(name, inputs, labels, optimise) if some else torch.zeros(())
         return losses
 
     @torch.no_grad()
     def _select(self, name: str, batch: Batch, rows: slice, forget_rate: float) -> Tensor:
+        """Positions in the batch of those of ``rows`` that a network keeps."""
         # The network itself, not the device wrapper, which takes longer to switch than a small network to run.
         network = self.plain(name)
         mode = network.training
@@ -316,7 +317,7 @@ class CoTeaching(CompressFeatures):
         labels = batch["labels"][rows]
         kept = labels
         if len(labels):
-            kept = small_loss_selection(getattr(self, name)(batch["inputs"][rows]), labels, forget_rate)
+            kept = small_loss_selection(getattr(self, name)(batch["inputs"][rows]), labels, forget_rate) + rows.start
         network.train(mode)
         return kept
 
