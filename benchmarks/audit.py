@@ -53,8 +53,8 @@ PEER_TEXT = (
     "by filter `confident_learning` and the self-confidence scores. The floor reads the file once, as the audit does, "
     "and takes the argmax of each row, on all cores; the default filter, `prune_by_noise_rate`, needs a second read. "
     "cleanlab's batched path approximates, so only the answers of its full path are compared. Files are in the page "
-    "cache, imports and compiled loops loaded; every job runs once in a process of its own, and the peak is that of the "
-    "whole process. Medians of rounds in which the jobs take turns; ratios are taken within a round."
+    "cache, imports and compiled loops loaded; every job runs once in a process of its own, and the peak is that of "
+    "the whole process. Medians of rounds in which the jobs take turns; ratios are taken within a round."
 )
 SCALING_TEXT = (
     "The same jobs on smaller files: time grows in proportion to the rows and to the classes, on top of a few "
