@@ -1,0 +1,158 @@
+"""Time and memory of the audits of labels that are not single classes, against cleanlab.
+
+    python benchmarks/audit_tasks.py multilabel --preset quick
+    python benchmarks/audit_tasks.py multilabel --preset coco wide --out docs/results/bench-audit-multilabel.json
+
+Every job starts from .npy files and ends with the answer, in a process of its own, so that its peak memory is its own,
+and runs there once, as a user would run it. Files are in the page cache when timing starts; every job first runs on a
+tiny file, so that imports and compiled kernels are loaded (`warm_up_seconds`). The jobs take turns for some rounds; what
+is reported is the median of the rounds, for ratios that of the ratios within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from audit import peak_megabytes
+
+Answer = dict[str, np.ndarray]
+Size = tuple[int, ...]
+OURS, PEER = "labelwise", "cleanlab"
+
+
+class Task(NamedTuple):
+    """One kind of audit: the same files for both jobs, and what their answers have in common.
+
+    ``write(folder, size)`` leaves the .npy files; a job reads them and returns its answer; ``compare(ours, theirs)``
+    says in JSON-able values how the two answers differ. ``tiny`` is a size to warm up with.
+    """
+
+    title: str
+    text: str
+    axes: tuple[str, ...]  # what the numbers of a size count
+    presets: Mapping[str, list[Size]]
+    tiny: Size
+    write: Callable[[Path, Size], None]
+    jobs: Mapping[str, Callable[[Path], Answer]]
+    compare: Callable[[Answer, Answer], dict[str, Any]]
+
+
+TASKS: dict[str, Task] = {}
+
+
+def run_job(task: Task, name: str, folder: Path) -> None:
+    """In a process of its own: time the job, keep its answer in the folder, print the measurements as JSON."""
+    job = task.jobs[name]
+    with tempfile.TemporaryDirectory() as small:
+        task.write(Path(small), task.tiny)
+        started = time.perf_counter()
+        job(Path(small))
+        measured: dict[str, Any] = {"warm_up_seconds": round(time.perf_counter() - started, 3)}
+    started, started_processor = time.perf_counter(), time.process_time()
+    answer = job(folder)
+    measured["seconds"] = round(time.perf_counter() - started, 4)
+    measured["processor_seconds"] = round(time.process_time() - started_processor, 4)
+    measured["peak_megabytes"] = round(peak_megabytes())
+    np.savez(folder / f"{name}.npz", **answer)
+    print(json.dumps(measured))
+
+
+def measure(task_name: str, job: str, folder: Path) -> dict[str, Any]:
+    """Run a job in a process of its own."""
+    command = [sys.executable, __file__, task_name, "--job", job, "--folder", str(folder)]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    measured: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    print(f"  {job:12s} {measured['seconds']:9.3f} s   peak {measured['peak_megabytes']:6d} MB", flush=True)
+    return measured
+
+
+def bench(task_name: str, size: Size, rounds: int, tmp: Path | None) -> dict[str, Any]:
+    """Some rounds of the jobs on the files of one size."""
+    task = TASKS[task_name]
+    record: dict[str, Any] = dict(zip(task.axes, size, strict=True))
+    print(", ".join(f"{count:,} {axis}" for axis, count in record.items()), flush=True)
+    with tempfile.TemporaryDirectory(dir=tmp) as name:
+        folder = Path(name)
+        task.write(folder, size)
+        for _ in range(rounds):
+            for job in task.jobs:
+                record.setdefault(job, []).append(measure(task_name, job, folder))
+        with np.load(folder / f"{OURS}.npz") as ours, np.load(folder / f"{PEER}.npz") as theirs:
+            record["against_cleanlab"] = task.compare(dict(ours), dict(theirs))
+    print(f"  cleanlab / labelwise: {ratio(record):.1f}   {record['against_cleanlab']}", flush=True)
+    return record
+
+
+def ratio(record: dict[str, Any]) -> float:
+    """Median over the rounds of the time of cleanlab divided by that of labelwise."""
+    return statistics.median(
+        theirs["seconds"] / ours["seconds"] for theirs, ours in zip(record[PEER], record[OURS], strict=True)
+    )
+
+
+def table(task: Task, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Times, memory and agreement at each size."""
+    columns = [*task.axes, "labelwise, s", "cleanlab, s", "times faster", "peak, MB", "cleanlab's, MB", "answers"]
+    rows = [
+        [
+            *(f"{record[axis]:,}" for axis in task.axes),
+            *(f"{statistics.median(each['seconds'] for each in record[job]):.3g}" for job in (OURS, PEER)),
+            f"{ratio(record):.1f}",
+            *(f"{max(each['peak_megabytes'] for each in record[job])}" for job in (OURS, PEER)),
+            ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in record["against_cleanlab"].items()),
+        ]
+        for record in records
+    ]
+    return {"columns": columns, "rows": rows}
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--preset", nargs="+", default=["quick"])
+    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--tmp", type=Path, help="folder for the files that are audited")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    task = TASKS[arguments.task]
+    if arguments.job:
+        run_job(task, arguments.job, arguments.folder)
+        return
+    unknown = sorted(set(arguments.preset) - set(task.presets))
+    if unknown:
+        parser.error(f"{arguments.task} has no preset {unknown[0]!r}: choose of {', '.join(task.presets)}")
+    sizes = [size for preset in arguments.preset for size in task.presets[preset]]
+    records = [bench(arguments.task, size, arguments.rounds, arguments.tmp) for size in sizes]
+    if arguments.out is None:
+        return
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    report = {
+        "title": task.title,
+        "text": task.text,
+        "machine": f"{platform.machine()}, {num_cores} cores",
+        "versions": {name: version(name) for name in ("labelwise", "cleanlab", "numpy", "numba")},
+        "tables": [table(task, records)],
+        "records": records,
+    }
+    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
