@@ -5,8 +5,8 @@
 
 Every job starts from .npy files and ends with the answer, in a process of its own, so that its peak memory is its own,
 and runs there once, as a user would run it. Files are in the page cache when timing starts; every job first runs on a
-tiny file, so that imports and compiled kernels are loaded (`warm_up_seconds`). The jobs take turns for some rounds; what
-is reported is the median of the rounds, for ratios that of the ratios within a round.
+tiny file, so that imports and compiled kernels are loaded (`warm_up_seconds`). The jobs take turns for some rounds;
+what is reported is the median of the rounds, for ratios that of the ratios within a round.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from audit import peak_megabytes
 
 Answer = dict[str, np.ndarray]
