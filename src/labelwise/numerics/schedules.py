@@ -24,3 +24,30 @@ def learning_rate_factor(schedule: str, epoch: int, epochs: int, warmup_epochs: 
     if schedule == "steps":
         return warmup * 0.1 ** ((epoch >= epochs / 2) + (epoch >= epochs * 3 / 4))
     raise ValueError(f"schedule is {schedule!r}; choose one of constant, cosine, steps")
+
+
+def linear_momentum(step: int, start: float, end: float, total: int) -> float:
+    """Momentum of an averaged teacher at a 0-based step, from ``start`` in a line to ``end`` after ``total`` steps."""
+    return start + (end - start) * min(step, total) / max(total, 1)
+
+
+def warmup_cosine(
+    step: int, start: float, peak: float, final: float, warmup: int, total: int, *, clamp: bool = True
+) -> float:
+    """Learning rate at a 1-based step: from ``start`` in a line to ``peak``, then half a cosine to ``final``.
+
+    Without ``clamp`` the cosine goes on beyond ``total``, and the rate rises again.
+    """
+    if step < warmup:
+        return start + (peak - start) * step / warmup
+    return half_cosine(step - warmup, peak, final, total - warmup, clamp=clamp)
+
+
+def half_cosine(step: int, start: float, final: float, total: int, *, clamp: bool = True) -> float:
+    """Half a cosine from ``start`` to ``final`` after ``total`` steps; ``clamp`` as for ``warmup_cosine``.
+
+    T-JEPA moves its weight decay so, with 1-based steps.
+    """
+    if clamp:
+        step = min(step, total)
+    return final + (start - final) * 0.5 * (1.0 + math.cos(math.pi * step / max(total, 1)))
