@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from labelwise.audit import confident_learning as cl
@@ -58,13 +59,11 @@ def audit(
     evidence = gather(given, probs, thresholds)
     mask = cl.issue_mask(evidence, probs, filter_by, frac_noise, min_examples_per_class)
     counts = with_diagonal(count_pairs(given, evidence.guess, probs.shape[1]))
-    calibrated = cl.calibrate_confident_joint(counts, given)
     return Audit(
         **issue_fields(evidence, mask, label_quality_scores(given, probs, rank_by)),
         num_classes=probs.shape[1],
         thresholds=thresholds,
+        class_counts=np.bincount(given[given >= 0], minlength=probs.shape[1]),
         confident_joint=counts,
-        joint=cl.joint_distribution(calibrated),
-        noise_matrix=cl.estimate_latent(calibrated, given).noise_matrix,
         noise_rate=estimate_noise(given, probs, seed=seed),
     )

@@ -11,7 +11,6 @@ the filters by noise rate 16 bytes for each example to remove and thread; 8 clas
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from labelwise.audit import confident_learning as cl
 from labelwise.audit import filters
-from labelwise.audit.blocks import Source, for_each_block, for_each_range, open_pred_probs, read_labels
+from labelwise.audit.blocks import Source, for_each_block, for_each_range, num_cores, open_pred_probs, read_labels
 from labelwise.audit.evidence import SLACK, Bools, Evidence, Floats, Ints, confident_guess
 from labelwise.audit.result import AuditResult, issue_fields
 from labelwise.audit.scores import SCORES, check_choice, entropy_score, margin_score, normalized_entropy
@@ -78,7 +77,7 @@ def audit_file(
         )
     if labels.max() < 0:
         raise InputError(f"{labels_file} labels no row: give at least one label other than -1.")
-    threads = num_threads or _num_cores()
+    threads = num_threads or num_cores()
 
     scan = _scan(source, labels, threads, str(path), with_entropy=rank_by == "confidence_weighted_entropy")
     thresholds = scan.confidence.finalize()
@@ -87,9 +86,9 @@ def audit_file(
     del scan
 
     joint = with_diagonal(_count_pairs(evidence, source.num_classes))
-    calibrated = cl.calibrate_by_counts(joint, class_counts)
     prune_counts = None
     if filter_by in filters.NEED_PRUNE_COUNTS:
+        calibrated = cl.calibrate_by_counts(joint, class_counts)
         prune_counts = filters.make_prune_counts(calibrated, min_examples_per_class, frac_noise)
     is_prunable = filters.prunable_classes(class_counts, min_examples_per_class)
 
@@ -104,15 +103,10 @@ def audit_file(
         **issue_fields(evidence, mask, _scores(evidence, rank_by, entropy)),
         num_classes=source.num_classes,
         thresholds=thresholds,
+        class_counts=class_counts,
         confident_joint=joint,
-        joint=cl.joint_distribution(calibrated),
-        noise_matrix=cl.noise_matrix(calibrated),
         rows_read_again=rows_read_again,
     )
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(slots=True, eq=False)
