@@ -6,11 +6,14 @@ the process, and a fresh array for each block costs as much as reading it.
 
 from __future__ import annotations
 
+import mmap
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -112,12 +115,7 @@ class NpySource:
         # Opened anew, as a file position cannot be shared between threads.
         with self.path.open("rb", buffering=0) as file:
             file.seek(self._offset + start * self._row_bytes)
-            done = 0
-            while done < len(wanted):
-                count = file.readinto(wanted[done:].data)
-                if not count:
-                    raise InputError(f"{self.path} ends before row {stop - 1}: the file is cut short, write it again.")
-                done += count
+            fill(file, wanted, f"{self.path} ends before row {stop - 1}")
         block = wanted.view(self._stored_type).reshape(stop - start, self.num_classes)
         return block.astype(self.dtype, copy=False)
 
@@ -190,6 +188,44 @@ class ParquetSource:
                 raise InputError(f"{self.path} row {row} has no {name}: repair or leave out that example.")
 
 
+class RowReader:
+    """Rows of an array (n, ...), some at a time; a file mapped for reading is read plainly, into one buffer.
+
+    What `read` gives of such a file holds until the next call.
+    """
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        # A part of a mapped file keeps the offset of the whole, so only the whole can be read by it.
+        is_whole = isinstance(array, np.memmap) and array.mode == "r" and isinstance(array.base, mmap.mmap)
+        self._path = Path(array.filename) if is_whole and array.flags.c_contiguous and array.filename else None  # type: ignore[attr-defined]
+        self._buffer = np.empty(0, dtype=np.uint8)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows ``start`` to ``stop``. Raises InputError for a file that was cut short."""
+        if self._path is None:
+            return self.array[start:stop]
+        row_bytes = self.array.nbytes // len(self.array)
+        wanted = (stop - start) * row_bytes
+        if len(self._buffer) < wanted:
+            self._buffer = np.empty(wanted, dtype=np.uint8)
+        buffer = self._buffer[:wanted]
+        with self._path.open("rb", buffering=0) as file:
+            file.seek(int(self.array.offset) + start * row_bytes)  # type: ignore[attr-defined]
+            fill(file, buffer, f"{self._path} ends before row {stop - 1}")
+        return buffer.view(self.array.dtype).reshape(stop - start, *self.array.shape[1:])
+
+
+def fill(file: FileIO, buffer: NDArray[np.uint8], fault: str) -> None:
+    """Read from a file until the buffer (bytes,) is full. Raises InputError, which begins with ``fault``."""
+    done = 0
+    while done < len(buffer):
+        count = file.readinto(buffer[done:].data)
+        if not count:
+            raise InputError(f"{fault}: the file is cut short, write it again.")
+        done += count
+
+
 def for_each_block(
     source: Source, num_threads: int, make_worker: Callable[[], Callable[[int, NDArray[Any]], None]]
 ) -> None:
@@ -228,6 +264,11 @@ def for_each_range(num_rows: int, num_threads: int, work: Callable[[slice], None
     ranges = [slice(start, min(start + RANGE_ROWS, num_rows)) for start in range(0, num_rows, RANGE_ROWS)]
     with ThreadPoolExecutor(num_threads) as pool:
         list(pool.map(work, ranges))
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _load_npy(path: Path, mmap_mode: Any) -> Any:
