@@ -381,5 +381,7 @@ def _identity(recipe: Recipe, data: TrainingData, settings: Settings) -> dict[st
     """What a checkpoint must share with the run that goes on from it; devices and patience may change."""
     free = ("accelerator", "devices", "early_stopping")
     shared = {name: value for name, value in asdict(settings).items() if name not in free}
-    digest = hashlib.sha256(data.labels.numpy().tobytes()).hexdigest()
-    return shared | {"recipe": type(recipe).__name__, "labels": digest}
+    # Labels tell one training set from another; where there are none, the inputs must.
+    told = data.labels if data.labels.numel() or not isinstance(data.inputs, Tensor) else data.inputs
+    digest = hashlib.sha256(told.numpy().tobytes()).hexdigest()
+    return shared | {"recipe": type(recipe).__name__, "data": digest}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from labelwise.errors import InputError
 from labelwise.labels.masks import IGNORE
+from labelwise.numerics.collapse import Spread
 from labelwise.numerics.regression_metrics import SquaredErrors
 from labelwise.numerics.segmentation_metrics import ConfusionIoU
 
@@ -114,3 +115,21 @@ def check_numbers(data: "TrainingData") -> None:
 
 
 REGRESSION = Task("regression", "R^2", check_numbers, r2)
+
+
+def spread(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Mean over columns of the deviation over rows of representations (n, d): 0 where all rows are alike."""
+    total = Spread()
+    for representations, _ in blocks:
+        total.update(representations)
+    return total.mean_deviation()
+
+
+def check_no_labels(data: "TrainingData") -> None:
+    """Labels must be (n, 0): there are none."""
+    shape = tuple(data.labels.shape)
+    if shape[1:] != (0,):
+        raise InputError(f"labels have shape {shape}, but pretraining takes none; give torch.zeros(len(inputs), 0)")
+
+
+PRETRAINING = Task("pretraining", "spread of representations", check_no_labels, spread)
