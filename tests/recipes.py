@@ -79,6 +79,16 @@ TABLE = [
     Row("svls", "svls", network="unet-8-8", toy=SCENES, changes={"batch_size": 8}),
     Row("nested", "compress-features", {"compression": "nested", "std": 6.0}),
     Row("dropout", "compress-features", {"compression": "dropout", "dropout": 0.3}, differs=MASKS),
+    Row("adele", "adele", network="unet-8-8", toy=SCENES, changes={"batch_size": 8}),
+    Row(
+        "adele-given",
+        "adele",
+        {"skip_flat": None, "r": 0.5, "tau": 0.5, "from_given": True, "learn_scales": True, "correct_every": 1}
+        | {"mode": "new", "scales": (1.0, 0.5)},
+        network="unet-8-8",
+        toy=SCENES,
+        changes={"batch_size": 8},
+    ),
     Row("uncompressed", "compress-features", {"compression": "none"}),
     Row("co-teaching", "co-teaching", differs=HALVES),
     Row("co-teaching-cnn", "co-teaching", {"freeze_norm": True, "alone": 0.5}, network="cnn", epochs=4, differs=HALVES),

@@ -11,6 +11,7 @@ class Corrections(NamedTuple):
 
     ``targets`` (n, classes) float rows that may sum to less than 1 (partial mass: nobody renormalises them);
     ``weights`` (n,) float, how much an example should count; ``mask`` (n,) bool, whether it should count at all.
+    Of masks there is one a pixel: (n, classes, H, W), where one-hot targets may be bool, (n, H, W) and (n, H, W).
     """
 
     targets: Any

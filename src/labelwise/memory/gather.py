@@ -29,6 +29,15 @@ def gather_rows(index: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return gather(index), gather(rows)
 
 
+def sum_processes(values: Tensor) -> Tensor:
+    """Return the sum of ``values`` (...) over all processes; what comes in where there is one."""
+    if _alone():
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
 def everywhere(holds: bool, device: torch.device | str = "cpu") -> bool:
     """Return whether ``holds`` is true in every process: whoever takes a step must take it with all the others."""
     if _alone():

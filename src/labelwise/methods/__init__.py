@@ -22,6 +22,7 @@ METHOD_FILES = (
     "methods.segmentation.nacl",
     "methods.classification.compress_features",
     "methods.regression.conr",
+    "methods.segmentation.adele",
     "methods.graphs.local_clustering",
     "certainty.label_powerset",
     "methods.regression.c_mixup",
