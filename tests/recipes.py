@@ -10,7 +10,7 @@ from labelwise.training.data import TrainingData
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import seeded
 from labelwise.training.settings import Settings
-from toys import NUMBERS, POINTS, SCENES, TWO_NUMBERS, Toy
+from toys import LABEL_SETS, NUMBERS, POINTS, SCENES, TWO_NUMBERS, Toy
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ HALVES = "the halves that teach each other are halves of each process's share of
 PAIRS = "partners are drawn within each process's share of a batch"
 PARTNERS = "each process draws partners for its share of a batch"
 VIEWS = "each process draws views of its own, and compares the rows of its share of a batch"
+KNOWN = "processes know different numbers of labels in their shares of a batch, and each takes the mean of its own"
+SHARES = "means over the batch inside the loss are means over each process's share of it"
 MASKS = "each process draws masks of its own"
 
 TABLE = [
@@ -77,8 +79,6 @@ TABLE = [
         changes={"batch_size": 8},
     ),
     Row("svls", "svls", network="unet-8-8", toy=SCENES, changes={"batch_size": 8}),
-    Row("nested", "compress-features", {"compression": "nested", "std": 6.0}),
-    Row("dropout", "compress-features", {"compression": "dropout", "dropout": 0.3}, differs=MASKS),
     Row("adele", "adele", network="unet-8-8", toy=SCENES, changes={"batch_size": 8}),
     Row(
         "adele-given",
@@ -89,6 +89,8 @@ TABLE = [
         toy=SCENES,
         changes={"batch_size": 8},
     ),
+    Row("nested", "compress-features", {"compression": "nested", "std": 6.0}),
+    Row("dropout", "compress-features", {"compression": "dropout", "dropout": 0.3}, differs=MASKS),
     Row("uncompressed", "compress-features", {"compression": "none"}),
     Row("co-teaching", "co-teaching", differs=HALVES),
     Row("co-teaching-cnn", "co-teaching", {"freeze_norm": True, "alone": 0.5}, network="cnn", epochs=4, differs=HALVES),
@@ -116,4 +118,28 @@ TABLE = [
     Row("c-mixup-manifold", "c-mixup", {"manifold": True}, toy=TWO_NUMBERS, differs=PARTNERS),
     Row("c-mixup-batch", "c-mixup", {"partners": "batch"}, toy=NUMBERS, differs=PARTNERS),
     Row("c-mixup-uniform", "c-mixup", {"bandwidth": float("inf"), "alpha": 0.5}, toy=NUMBERS, differs=PARTNERS),
+    Row("multilabel-cross-entropy", "multilabel-cross-entropy", toy=LABEL_SETS, differs=KNOWN),
+    Row("multilabel-assume-negative", "multilabel-cross-entropy", {"unknown": "negative"}, toy=LABEL_SETS),
+    Row("multilabel-mixup", "multilabel-cross-entropy", {"mixup_alpha": 0.3}, toy=LABEL_SETS, differs=PAIRS),
+    Row("pu-mlc", "pu-mlc", network="mlp-24", epochs=8, toy=LABEL_SETS, differs=SHARES, changes={"optimizer": "adamw"}),
+    Row(
+        "pu-mlc-averaged",
+        "pu-mlc",
+        {"ema_decay": 0.5, "alpha": 2.0, "gamma": 0.85, "detach_targets": True},
+        network="mlp-24",
+        epochs=8,
+        toy=LABEL_SETS,
+        differs=SHARES,
+        changes={"optimizer": "adamw"},
+    ),
+    Row(
+        "pu-mlc-local-global",
+        "pu-mlc",
+        {"local_global": True, "num_heads": 4, "consistency": 0.0},
+        network="cnn",
+        epochs=4,
+        toy=LABEL_SETS,
+        differs=SHARES,
+        changes={"optimizer": "adamw", "learning_rate": 0.003},
+    ),
 ]

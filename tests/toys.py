@@ -1,5 +1,6 @@
 """Tiny data, networks and estimators of each task for the settings table in `recipes.py`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -7,12 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelwise import Classifier, Regressor, Segmenter
+from labelwise import Classifier, MultiLabelClassifier, NodeClassifier, Regressor, Segmenter
 from labelwise.data.scenes import draw_scenes
 from labelwise.networks.build import build_network
+from labelwise.networks.graph import build_graph_network
+from labelwise.networks.nodes import Nodes
 from labelwise.networks.unet import build_unet
 from labelwise.training.data import TrainingData
-from labelwise.training.task import REGRESSION, SEGMENTATION
+from labelwise.training.task import MULTILABEL, NODES, REGRESSION, SEGMENTATION
+
+
+def changed(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Inputs of any kind with other numbers in them."""
+    return Nodes(change(inputs.features), inputs.adjacency) if isinstance(inputs, Nodes) else change(inputs)
 
 
 class Toy(Protocol):
@@ -185,3 +193,102 @@ class Numbers:
 
 NUMBERS = Numbers()
 TWO_NUMBERS = Numbers(num_outputs=2)
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """Three labels that follow from (n, 6) numbers or (n, 8, 8, 8) pictures; a third of the entries is not known."""
+
+    good_score: float = 0.75  # mean average precision; chance is a third
+    num_classes: int = 3
+
+    def data(self, network: str, seed: int, size: int) -> TrainingData:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (8, 8, 8) if network == "cnn" else (6,)
+        prototypes = 3 * torch.randn(self.num_classes, *shape, generator=torch.Generator().manual_seed(99))
+        present = torch.rand(3 * size, self.num_classes, generator=generator) < 1 / 3
+        inputs = torch.tensordot(present.float(), prototypes, dims=1)
+        inputs = inputs + torch.randn(inputs.shape, generator=generator)
+        unknown = torch.rand(present.shape, generator=generator) < 1 / 3
+        labels = present.long().where(~unknown, -1)
+        return TrainingData(inputs, labels, self.num_classes, task=MULTILABEL)
+
+    def network(self, name: str, data: TrainingData) -> nn.Module:
+        assert isinstance(data.inputs, Tensor)
+        return build_network(name, data.inputs.shape[1:], self.num_classes)
+
+    def alike(self, data: TrainingData) -> TrainingData:
+        return replace(data, labels=torch.ones_like(data.labels))
+
+    def are_alike(self, outputs: Tensor) -> bool:
+        return bool((outputs > 0).double().mean() > 0.8)
+
+    def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
+        high, low = data.labels.clone(), data.labels.clone()
+        high[5, 2], low[5, 1] = 2, -2
+        return {
+            "example 5 has label 2 in column 2": high,
+            "example 5 has label -2 in column 1": low,
+            "the network has 3 outputs": data.labels[:, :2],
+            "torch.float32": data.labels.float(),
+        }
+
+    def estimator(self, recipe: str, network: str, **options: Any) -> MultiLabelClassifier:
+        return MultiLabelClassifier(recipe, network=network, accelerator="cpu", **options)
+
+    def arrays(self, data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
+        assert isinstance(data.inputs, Tensor)
+        inputs = data.inputs.numpy()
+        return np.moveaxis(inputs, 1, -1) if inputs.ndim == 4 else inputs, data.labels.numpy()
+
+
+LABEL_SETS = LabelSets()
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Nodes of three classes with (n, 6) numbers, most edges within a class; a fifth of the nodes is not labelled."""
+
+    good_score: float = 0.8  # chance is a third
+    num_classes: int = 3
+
+    def data(self, network: str, seed: int, size: int) -> TrainingData:
+        generator = torch.Generator().manual_seed(seed)
+        classes = torch.arange(self.num_classes).repeat(size)
+        count = len(classes)
+        centres = 2 * torch.randn(self.num_classes, 6, generator=torch.Generator().manual_seed(99))
+        features = centres[classes] + torch.randn(count, 6, generator=generator)
+        chance = torch.where(classes[:, None] == classes, 4 / size, 0.5 / size)
+        joined = (torch.rand(count, count, generator=generator) < chance).triu(1)
+        adjacency = (joined | joined.T).float().to_sparse_coo().coalesce()
+        labels = torch.where(torch.arange(count) % 5 == 4, -1, classes)
+        return TrainingData(Nodes(features, adjacency), labels, self.num_classes, task=NODES)
+
+    def network(self, name: str, data: TrainingData) -> nn.Module:
+        assert isinstance(data.inputs, Nodes)
+        return build_graph_network(name, data.inputs.features.shape[1], self.num_classes)
+
+    def alike(self, data: TrainingData) -> TrainingData:
+        return replace(data, labels=torch.zeros_like(data.labels))
+
+    def are_alike(self, outputs: Tensor) -> bool:
+        return bool((outputs.argmax(dim=1) == 0).double().mean() > 0.8)
+
+    def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
+        high, low = data.labels.clone(), data.labels.clone()
+        high[5], low[5] = self.num_classes, -2
+        return {
+            "node 5 has label 3": high,
+            "node 5 has label -2": low,
+            "no node is labelled": torch.full_like(data.labels, -1),
+        }
+
+    def estimator(self, recipe: str, network: str, **options: Any) -> NodeClassifier:
+        return NodeClassifier(recipe, network=network, accelerator="cpu", **options)
+
+    def arrays(self, data: TrainingData) -> tuple[Nodes, np.ndarray]:
+        assert isinstance(data.inputs, Nodes)
+        return data.inputs, data.labels.numpy()
+
+
+GRAPHS = Graphs()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from labelwise.errors import InputError
     from labelwise.estimators.classifier import Classifier
     from labelwise.estimators.local_clusterer import LocalClusterer
+    from labelwise.estimators.multilabel_classifier import MultiLabelClassifier
+    from labelwise.estimators.node_classifier import NodeClassifier
     from labelwise.estimators.regressor import Regressor
     from labelwise.estimators.segmenter import Segmenter
     from labelwise.methods import cards as methods
@@ -27,6 +29,8 @@ _HOMES = {
     "InputError": "errors",
     "LabelPowersetICP": "certainty.label_powerset",
     "LocalClusterer": "estimators.local_clusterer",
+    "MultiLabelClassifier": "estimators.multilabel_classifier",
+    "NodeClassifier": "estimators.node_classifier",
     "Regressor": "estimators.regressor",
     "Segmenter": "estimators.segmenter",
     "SplitConformal": "certainty.conformal",
@@ -40,6 +44,8 @@ __all__ = [
     "InputError",
     "LabelPowersetICP",
     "LocalClusterer",
+    "MultiLabelClassifier",
+    "NodeClassifier",
     "Regressor",
     "Segmenter",
     "SplitConformal",

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from labelwise.errors import InputError
+from labelwise.labels.bags import bags_of_rows
 from labelwise.labels.masks import IGNORE
 from labelwise.numerics.collapse import Spread
+from labelwise.numerics.multilabel_metrics import mean_average_precision
 from labelwise.numerics.regression_metrics import SquaredErrors
 from labelwise.numerics.segmentation_metrics import ConfusionIoU
 
@@ -54,6 +56,22 @@ def check_classes(data: "TrainingData") -> None:
 
 
 CLASSIFICATION = Task("classification", "accuracy", check_classes, accuracy)
+
+
+def check_nodes(data: "TrainingData") -> None:
+    """Labels (n,) int64 must be classes or -1, and at least one a class: nodes without a label have neighbours too."""
+    wrong = torch.nonzero((data.labels < -1) | (data.labels >= data.num_classes))
+    if len(wrong):
+        row = int(wrong[0])
+        raise InputError(
+            f"node {row} has label {int(data.labels[row])}, but classes are 0 to {data.num_classes - 1}; "
+            "correct it, or give -1 where the label is unknown"
+        )
+    if not (data.labels >= 0).any():
+        raise InputError("no node is labelled (all are -1); give the label of at least one")
+
+
+NODES = Task("node classification", "accuracy", check_nodes, accuracy)
 
 
 def mean_iou(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
@@ -117,6 +135,38 @@ def check_numbers(data: "TrainingData") -> None:
 REGRESSION = Task("regression", "R^2", check_numbers, r2)
 
 
+def known_precision(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Mean average precision of logits (n, classes) for labels (n, classes), over classes with a known positive.
+
+    Ranks need all rows at once, so outputs and labels of all blocks are held.
+    """
+    pairs = [(logits, labels) for logits, labels in blocks]
+    if not pairs:
+        return 0.0
+    logits, labels = (torch.cat(parts).numpy() for parts in zip(*pairs, strict=True))
+    return mean_average_precision(logits, labels)
+
+
+def check_label_sets(data: "TrainingData") -> None:
+    """Labels must be (n, classes) int64, each 1 = present, 0 = absent or -1 = unknown."""
+    labels = data.labels
+    if labels.ndim != 2 or labels.shape[1] != data.num_classes or labels.is_floating_point():
+        raise InputError(
+            f"labels are {tuple(labels.shape)} {labels.dtype}, but the network has {data.num_classes} outputs; "
+            "give (n, classes) as int64, one column an output"
+        )
+    wrong = torch.nonzero((labels < -1) | (labels > 1))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise InputError(
+            f"training example {row} has label {int(labels[row, column])} in column {column}; "
+            "give 1 = present, 0 = absent or -1 = unknown"
+        )
+
+
+MULTILABEL = Task("multilabel", "mean average precision", check_label_sets, known_precision)
+
+
 def spread(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
     """Mean over columns of the deviation over rows of representations (n, d): 0 where all rows are alike."""
     total = Spread()
@@ -133,3 +183,27 @@ def check_no_labels(data: "TrainingData") -> None:
 
 
 PRETRAINING = Task("pretraining", "spread of representations", check_no_labels, spread)
+
+
+def bag_r2(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """R^2, over bags, of the mean probability for the share of positives; 0 without any bag.
+
+    Each block is logits (n, 1) and labels (n, 2), the bag of each row and its count of positives. Holds all rows.
+    """
+    rows = list(blocks)
+    if not rows:
+        return 0.0
+    probs = torch.cat([logits[:, 0].double().sigmoid() for logits, _ in rows])
+    bags = bags_of_rows(torch.cat([labels for _, labels in rows]).numpy())
+    means = torch.from_numpy(bags.sums(probs.numpy()) / bags.sizes)
+    return SquaredErrors(1).update(means[:, None], torch.from_numpy(bags.proportions)[:, None]).r2()
+
+
+def check_bag_counts(data: "TrainingData") -> None:
+    """Labels must be (n, 2) int64: the bag of each row, and its count of positives, 0 to its number of rows."""
+    bags_of_rows(data.labels.numpy())
+    if data.num_classes != 1:
+        raise InputError(f"bags are learnt by one output, but the network has {data.num_classes}: give it one")
+
+
+BAGS = Task("bags", "R^2 of the bags' proportions", check_bag_counts, bag_r2)
