@@ -10,7 +10,7 @@ from labelwise.training.data import TrainingData
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import seeded
 from labelwise.training.settings import Settings
-from toys import LABEL_SETS, NUMBERS, POINTS, SCENES, TWO_NUMBERS, Toy
+from toys import GRAPHS, GROUPS, LABEL_SETS, NUMBERS, POINTS, SCENES, TWO_NUMBERS, Toy
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ PARTNERS = "each process draws partners for its share of a batch"
 VIEWS = "each process draws views of its own, and compares the rows of its share of a batch"
 KNOWN = "processes know different numbers of labels in their shares of a batch, and each takes the mean of its own"
 SHARES = "means over the batch inside the loss are means over each process's share of it"
+BAGS = "a process's loss weighs by its rows, of which its bags have more or fewer"
 MASKS = "each process draws masks of its own"
+ADAM = {"optimizer": "adamw"}
 
 TABLE = [
     Row("cross-entropy", "cross-entropy"),
@@ -141,5 +143,28 @@ TABLE = [
         toy=LABEL_SETS,
         differs=SHARES,
         changes={"optimizer": "adamw", "learning_rate": 0.003},
+    ),
+    Row("dllp", "dllp", toy=GROUPS, differs=BAGS),
+    Row("llp-bp", "llp-bp", toy=GROUPS, differs=BAGS),
+    Row("llp-bp-plain", "llp-bp", {"loss_lambda": 0.0, "rounds": 1}, toy=GROUPS),
+    Row(
+        "llp-bp-count",
+        "llp-bp",
+        {"bag_factor": "count", "bag_lambda": 1.0, "sim_lambda": 1.0, "rounds": 3, "start": "zero", "loss_lambda": 1.0},
+        toy=GROUPS,
+        differs=BAGS,
+    ),
+    Row("node-cross-entropy", "node-cross-entropy", network="gcn-16", epochs=30, toy=GRAPHS, differs=MASKS),
+    Row("node-cross-entropy-gat", "node-cross-entropy", network="gat-2x8", epochs=30, toy=GRAPHS, differs=MASKS),
+    Row("erase", "erase", {"embedding_size": 12, "refit_every": 4}, "gat-2x8", 30, MASKS, GRAPHS, ADAM),
+    Row(
+        "erase-by-prototypes",
+        "erase",
+        {"embedding_size": 8, "gam1": 2.0, "eps": 0.4, "alpha": 1.0, "beta": 0.0, "num_steps": 0},
+        network="gcn-16-16",
+        epochs=30,
+        toy=GRAPHS,
+        differs=MASKS,
+        changes=ADAM,
     ),
 ]

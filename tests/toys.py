@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelwise import Classifier, MultiLabelClassifier, NodeClassifier, Regressor, Segmenter
+from labelwise import BagClassifier, Classifier, MultiLabelClassifier, NodeClassifier, Regressor, Segmenter
 from labelwise.data.scenes import draw_scenes
+from labelwise.labels.bags import bags_of_rows, check_bags
 from labelwise.networks.build import build_network
 from labelwise.networks.graph import build_graph_network
 from labelwise.networks.nodes import Nodes
 from labelwise.networks.unet import build_unet
 from labelwise.training.data import TrainingData
-from labelwise.training.task import MULTILABEL, NODES, REGRESSION, SEGMENTATION
+from labelwise.training.task import BAGS, MULTILABEL, NODES, REGRESSION, SEGMENTATION
 
 
 def changed(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -48,7 +49,7 @@ class Toy(Protocol):
         """The task's estimator, which fits what `arrays` gives."""
         ...
 
-    def arrays(self, data: TrainingData) -> tuple[Any, Any]: ...
+    def arrays(self, data: TrainingData) -> tuple[Any, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -292,3 +293,55 @@ class Graphs:
 
 
 GRAPHS = Graphs()
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Two separated classes of (n, 6) numbers in bags of one to eight rows, the first of one row."""
+
+    good_score: float = 0.6  # R^2 of the bags' proportions; the mean proportion scores 0
+
+    def data(self, network: str, seed: int, size: int) -> TrainingData:
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.arange(3 * size)
+        bag = (rows + 7) // 8 if seed % 2 else (rows > 0) + (rows - 1).clamp(min=0) // 7
+        share = torch.rand(int(bag.max()) + 1, generator=generator)
+        positive = torch.rand(3 * size, generator=generator) < share[bag]
+        centre = 3 * torch.randn(6, generator=torch.Generator().manual_seed(99))
+        inputs = positive[:, None] * centre + torch.randn(3 * size, 6, generator=generator)
+        counts = torch.bincount(bag, weights=positive.double())
+        labels = check_bags(bag.numpy(), counts.numpy()).rows()
+        return TrainingData(inputs, torch.from_numpy(labels), 1, task=BAGS)
+
+    def network(self, name: str, data: TrainingData) -> nn.Module:
+        assert isinstance(data.inputs, Tensor)
+        return build_network(name, data.inputs.shape[1:], 1)
+
+    def alike(self, data: TrainingData) -> TrainingData:
+        sizes = torch.bincount(data.labels[:, 0])
+        return replace(data, labels=torch.stack([data.labels[:, 0], sizes[data.labels[:, 0]]], dim=1))
+
+    def are_alike(self, outputs: Tensor) -> bool:
+        return bool((outputs > 0).double().mean() > 0.8)
+
+    def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
+        high, low, apart = data.labels.clone(), data.labels.clone(), data.labels.clone()
+        high[data.labels[:, 0] == 1, 1], low[data.labels[:, 0] == 1, 1], apart[5, 1] = 9, -1, 9
+        return {
+            "bag 1 has 7 rows but a count of 9": high,
+            "bag 1 has 7 rows but a count of -1": low,
+            "row 5 gives bag 1 the count 9": apart,
+            r"shape \(n, 2\)": data.labels[:, 0],
+            "torch.float32|float32": data.labels.float(),
+        }
+
+    def estimator(self, recipe: str, network: str, **options: Any) -> BagClassifier:
+        return BagClassifier(recipe, network=network, accelerator="cpu", **options)
+
+    def arrays(self, data: TrainingData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        assert isinstance(data.inputs, Tensor)
+        bags = bags_of_rows(data.labels.numpy())
+        return data.inputs.numpy(), bags.of_row, bags.counts
+
+
+GROUPS = Groups()

@@ -30,6 +30,7 @@ from labelwise.training.loop import (
 )
 from labelwise.training.recipe import Recipe
 from recipes import TABLE, Row
+from toys import changed
 
 every_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 
@@ -118,9 +119,9 @@ def test_state_dict_round_trip(row: Row) -> None:
 
 @every_row
 def test_saved_estimator_predicts_the_same(row: Row, tmp_path: Path) -> None:
-    X, y = row.toy.arrays(row.data())
+    X, *labels = row.toy.arrays(row.data())
     options = {"recipe_options": row.options, "epochs": 2, "batch_size": 16, "validation_fraction": 0.2}
-    model = row.toy.estimator(row.recipe, row.network, **options).fit(X, y)
+    model = row.toy.estimator(row.recipe, row.network, **options).fit(X, *labels)
     model.save(tmp_path)
     again = type(model).load(tmp_path)
     predict = "predict_proba" if hasattr(model, "predict_proba") else "predict"
@@ -161,20 +162,24 @@ def test_batches_of_one_survive(row: Row) -> None:
 @every_row
 def test_extreme_inputs_survive(row: Row) -> None:
     data = row.data(per_class=4)
-    data = replace(data, inputs=1e4 * data.inputs)
+    data = replace(data, inputs=changed(data.inputs, lambda numbers: 1e4 * numbers))
     recipe = row.build(data)
     train(recipe, data, row.settings(epochs=2, learning_rate=1e-9))
     assert torch.isfinite(predict_outputs(recipe, data)).all()
 
 
+def with_nan(numbers: Tensor) -> Tensor:
+    spoilt = numbers.clone()
+    spoilt[3] = float("nan")
+    return spoilt
+
+
 @every_row
 def test_bad_input_is_refused(row: Row) -> None:
     good = row.data(per_class=4)
-    spoilt = good.inputs.clone()
-    spoilt[3] = float("nan")
     count = len(good)
     bad = {
-        "finite": replace(good, inputs=spoilt),
+        "finite": replace(good, inputs=changed(good.inputs, with_nan)),
         "at least one": replace(good, inputs=good.inputs[:0], labels=good.labels[:0]),
         f"{count} inputs but {count - 1} labels": replace(good, labels=good.labels[:-1]),
     }

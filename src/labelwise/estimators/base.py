@@ -18,6 +18,7 @@ from labelwise.estimators.networks import find_backbone, standardize_for
 from labelwise.methods import find_recipe
 from labelwise.networks.build import build_network, default_network
 from labelwise.networks.network import Standardize
+from labelwise.networks.nodes import Nodes
 from labelwise.networks.pretrained import backbone_features, restore_backbone
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 from labelwise.training.data import TrainingData
@@ -284,7 +285,7 @@ class NetworkEstimator(BaseEstimator):
         data = self._data(inputs, np.full(len(inputs), -1))  # type: ignore[arg-type]
         return predict_outputs(self.recipe_, data).numpy()
 
-    def _data(self, inputs: Tensor | Dataset, labels: np.ndarray) -> TrainingData:
+    def _data(self, inputs: Tensor | Dataset | Nodes, labels: np.ndarray) -> TrainingData:
         return TrainingData(inputs, torch.from_numpy(labels), self._num_outputs(), self.workers, self.task)
 
     def _set_shape(self, shape: tuple[int, ...]) -> None:
@@ -327,15 +328,19 @@ class NetworkEstimator(BaseEstimator):
         """A freshly initialised network for inputs of a shape."""
         return build_network(self.network_, shape, self._num_outputs(), standardize=standardize, pretrained=pretrained)
 
+    def _standardize(self, inputs: Tensor | Dataset | Nodes | None, shape: tuple[int, ...]) -> Standardize | None:
+        """The standardisation of inputs of a shape, None where none is wanted."""
+        return standardize_for(inputs, shape) if self.standardize else None
+
     def _recipe_name(self) -> str:
         return self.default_recipe if self.recipe == "auto" else self.recipe
 
     def _build_recipe(
-        self, inputs: Tensor | Dataset | None, seed: int = 0, pretrained: nn.Module | None = None
+        self, inputs: Tensor | Dataset | Nodes | None, seed: int = 0, pretrained: nn.Module | None = None
     ) -> Recipe:
         """Build the recipe; ``inputs`` to measure mean and spread on, None where a state will be loaded."""
         shape = self.input_shape_ if self.backbone_ is None else (int(self.backbone_.num_features),)  # type: ignore[arg-type]
-        scale = standardize_for(inputs, shape) if self.standardize else None
+        scale = self._standardize(inputs, shape)
 
         def build() -> nn.Module:
             return self._build_network(shape, scale, pretrained)

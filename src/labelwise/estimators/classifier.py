@@ -55,7 +55,7 @@ class Classifier(ClassifierMixin, NetworkEstimator):
         self._check_validation(X_val)
         given = read_inputs(self, X, reset=True)
         y = read_labels(given, y)
-        self.classes_ = _find_classes(y, classes)
+        self.classes_ = find_classes(y, classes)
         labels = self._positions(y, "y")
         pretrained = self._choose_network(given)
         inputs = self._to_features(given)
@@ -126,7 +126,7 @@ class Classifier(ClassifierMixin, NetworkEstimator):
         return np.where(known, positions, -1).astype(np.int64)
 
 
-def _find_classes(y: np.ndarray, classes: Any) -> np.ndarray:
+def find_classes(y: np.ndarray, classes: Any) -> np.ndarray:
     """Distinct classes in order: those given, or those in ``y``, where the number -1 usually means unlabelled."""
     _check_kind(y)
     found = np.unique(y if classes is None else np.asarray(classes))

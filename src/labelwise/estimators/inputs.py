@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from labelwise.errors import InputError
+from labelwise.networks.nodes import Nodes
 
 Inputs = np.ndarray | Tensor | Dataset
 
@@ -29,7 +30,7 @@ def read_inputs(estimator: Any, X: Inputs, *, reset: bool) -> Tensor | Dataset:
         return _pictures(np.asarray(array))
     with sklearn_errors():
         table = validate_data(estimator, array, dtype=[np.float32, np.float64], reset=reset, ensure_all_finite=False)
-    return torch.from_numpy(_as_float32(table))
+    return torch.from_numpy(as_float32(table))
 
 
 def example_shape(inputs: Tensor | Dataset) -> tuple[int, ...]:
@@ -42,7 +43,7 @@ def take_rows(inputs: Tensor | Dataset, rows: np.ndarray) -> Tensor | Dataset:
     return inputs[torch.from_numpy(rows)] if isinstance(inputs, Tensor) else Subset(inputs, rows.tolist())
 
 
-def read_labels(inputs: Tensor | Dataset, y: Any, *, suffix: str = "") -> np.ndarray:
+def read_labels(inputs: Tensor | Dataset | Nodes, y: Any, *, suffix: str = "") -> np.ndarray:
     """Return labels (n,) of any kind, one an input; those of a data set where ``y`` is None.
 
     ``suffix`` as in ``X_val`` and ``y_val`` goes into the messages. Raises InputError.
@@ -74,13 +75,13 @@ def read_numbers(inputs: Tensor | Dataset, y: Any, *, suffix: str = "") -> np.nd
     return numbers
 
 
-def _given_labels(inputs: Tensor | Dataset, y: Any, suffix: str) -> Any:
+def _given_labels(inputs: Tensor | Dataset | Nodes, y: Any, suffix: str) -> Any:
     if y is None and not isinstance(inputs, Dataset):
         raise InputError(f"X{suffix} requires y{suffix} to be passed, but the target y is None: give one label a row")
     return _dataset_labels(inputs) if y is None else y
 
 
-def _check_count(inputs: Tensor | Dataset, labels: np.ndarray, suffix: str) -> None:
+def _check_count(inputs: Tensor | Dataset | Nodes, labels: np.ndarray, suffix: str) -> None:
     count = len(inputs)  # type: ignore[arg-type]
     if count != len(labels):
         raise InputError(
@@ -122,7 +123,7 @@ def _pictures(pictures: np.ndarray) -> Tensor:
         pictures = pictures[..., None]
     if pictures.shape[1] in (1, 3) and pictures.shape[3] > 4:
         raise InputError(f"X has shape {pictures.shape}, with the channels first: move them with np.moveaxis(X, 1, -1)")
-    checked = pictures.astype(np.uint8, copy=False) if _are_bytes(pictures) else _as_float32(pictures)
+    checked = pictures.astype(np.uint8, copy=False) if _are_bytes(pictures) else as_float32(pictures)
     # torch warns of memory it may not write to, so that is copied.
     return torch.from_numpy(np.require(np.moveaxis(checked, -1, 1), requirements=["C", "W"]))
 
@@ -133,7 +134,7 @@ def _are_bytes(pictures: np.ndarray) -> bool:
     return pictures.dtype.kind in "iu" and pictures.min() >= 0 and pictures.max() <= 255
 
 
-def _as_float32(X: np.ndarray) -> np.ndarray:
+def as_float32(X: np.ndarray) -> np.ndarray:
     """A float32 copy; raises InputError, with the place, for what is NaN or infinite in it."""
     with np.errstate(over="ignore"):
         single = X.astype(np.float32)

@@ -11,6 +11,7 @@ from labelwise.errors import InputError
 from labelwise.estimators.inputs import example_shape
 from labelwise.networks.build import is_small
 from labelwise.networks.network import Standardize
+from labelwise.networks.nodes import Nodes
 from labelwise.networks.pretrained import DEFAULT_BACKBONE, SMALLEST_FOR_BACKBONE, load_backbone
 
 # Items of a data set are read one by one; so many tell mean and spread well enough.
@@ -53,11 +54,13 @@ def find_backbone(
     return None if module is None else Backbone(name, module)
 
 
-def standardize_for(inputs: Tensor | Dataset | None, shape: tuple[int, ...]) -> Standardize:
+def standardize_for(inputs: Tensor | Dataset | Nodes | None, shape: tuple[int, ...]) -> Standardize:
     """Return the standardisation of inputs of one ``shape``; of None, one to load a state into."""
     if inputs is None:
         statistics = torch.zeros(shape[0], *[1] * (len(shape) - 1))
         return Standardize(statistics, statistics)
+    if isinstance(inputs, Nodes):
+        return Standardize.fit(inputs.features)
     if isinstance(inputs, Tensor):
         return Standardize.fit(inputs)
     count = len(inputs)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from labelwise.errors import InputError
-from labelwise.labels.check import check_labels
+from labelwise.labels.check import check_labels, check_multilabels
 
 Labels = NDArray[np.int64]
 Matrix = NDArray[np.float64]
@@ -94,7 +94,7 @@ def scale_noise(matrix: ArrayLike, factor: float) -> Matrix:
     return identity + min(factor, most) * (checked - identity)
 
 
-def apply_matrix(labels: ArrayLike, matrix: ArrayLike, rng: np.random.Generator) -> Labels:
+def apply_matrix(labels: ArrayLike, matrix: ArrayLike, rng: np.random.Generator | np.random.RandomState) -> Labels:
     """Draw the given label of each row (n,) from the column of its true one. Raises InputError for bad input."""
     checked = check_noise_matrix(matrix)
     given = check_labels(labels, num_classes=len(checked)).copy()
@@ -178,6 +178,26 @@ def human_votes(labels: ArrayLike, worker_matrices: ArrayLike, rng: np.random.Ge
     if matrices.ndim != 3 or not len(matrices):
         raise InputError(f"worker_matrices has shape {matrices.shape}: give one noise matrix for each worker.")
     return np.stack([apply_matrix(labels, matrix, rng) for matrix in matrices], axis=1)
+
+
+def drop_labels(labels: ArrayLike, keep_prob: float, rng: np.random.Generator) -> Labels:
+    """Forget entries of multi-labels (n, classes), 1, 0 or -1 = unknown: each is kept with ``keep_prob``, else -1.
+
+    Raises InputError for a probability outside 0 to 1.
+    """
+    _check_rate(keep_prob)
+    given = check_multilabels(labels)
+    return np.where(rng.random(given.shape) < keep_prob, given, -1)
+
+
+def miss_positives(labels: ArrayLike, rate: float, rng: np.random.Generator) -> Labels:
+    """Overlook a share of the positives of multi-labels (n, classes): each 1 becomes 0 with probability ``rate``.
+
+    Raises InputError for a rate outside 0 to 1.
+    """
+    _check_rate(rate)
+    given = check_multilabels(labels)
+    return np.where((given == 1) & (rng.random(given.shape) < rate), 0, given)
 
 
 def noise_rate(given: ArrayLike, truth: ArrayLike) -> float:

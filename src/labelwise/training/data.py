@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from labelwise.networks.nodes import Nodes
 from labelwise.training.task import CLASSIFICATION, Task
 
 
@@ -23,12 +24,12 @@ class Batch(TypedDict):
 class TrainingData:
     """Inputs and given labels of the examples to learn from.
 
-    ``inputs`` is a tensor (n, ...) or a map-style data set whose items are (input, label). ``labels`` (n, ...) are of
-    the kind that ``task`` says, for classification (n,) int64. ``num_classes`` is the number of outputs a network has
-    for them. With a data set, ``workers`` processes load items.
+    ``inputs`` is a tensor (n, ...), a map-style data set whose items are (input, label), or the nodes of a graph.
+    ``labels`` (n, ...) are of the kind that ``task`` says, for classification (n,) int64, and (n, 0) where there are
+    none. ``num_classes`` is the number of outputs a network has. With a data set, ``workers`` processes load items.
     """
 
-    inputs: Tensor | Dataset
+    inputs: Tensor | Dataset | Nodes
     labels: Tensor
     num_classes: int
     workers: int = 0
@@ -39,9 +40,11 @@ class TrainingData:
 
     def batches(self, indices: list[Tensor], *, seed: int = 0) -> Iterator[Batch]:
         """Yield one batch for each tensor of indices (B,) int64."""
-        if isinstance(self.inputs, Tensor):
+        if not isinstance(self.inputs, Dataset):
             for index in indices:
-                yield Batch(index=index, inputs=self.inputs[index], labels=self.labels[index])
+                # Nodes go through as they are: only networks for graphs look into them.
+                inputs = cast(Tensor, self.inputs[index])
+                yield Batch(index=index, inputs=inputs, labels=self.labels[index])
             return
         loader: DataLoader = DataLoader(
             self.inputs,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from labelwise.errors import InputError
+from labelwise.networks.nodes import Nodes
 from labelwise.numerics.schedules import learning_rate_factor
 from labelwise.training.checkpoint import (
     flatten_optimizer,
@@ -115,7 +116,9 @@ def predicted_blocks(
 
 
 def rows_a_block(data: TrainingData) -> int:
-    """How many rows are predicted at once: 512, fewer where a row's label is a whole mask."""
+    """How many rows are predicted at once: 512, fewer where a row's label is a whole mask, all nodes of a graph."""
+    if isinstance(data.inputs, Nodes):
+        return max(1, len(data))
     return max(1, min(512, LABELS_A_BLOCK // max(1, data.labels[:1].numel())))
 
 
@@ -230,10 +233,13 @@ def _run_epoch(
     settings: Settings,
     epoch: int,
 ) -> Row:
-    factor = learning_rate_factor(settings.schedule, epoch, settings.epochs, settings.warmup_epochs)
+    start, end = recipe.stage(epoch, settings.epochs)
+    factor = learning_rate_factor(settings.schedule, epoch - start, end - start, settings.warmup_epochs)
     rate = settings.learning_rate * factor * recipe.learning_rate_factor(epoch)
     for optimizer in optimizers.values():
         set_learning_rate(optimizer, rate)
+        if epoch == start > 0:
+            optimizer.state.clear()
     recipe.generator = generator(settings.seed, "recipe", epoch)
     recipe.begin_epoch(epoch)
 
@@ -242,7 +248,7 @@ def _run_epoch(
     for number in range(recipe.passes_per_epoch):
         recipe.begin_pass(number)
         order = recipe.batches(len(data), settings.batch_size, generator(settings.seed, "order", epoch, number))
-        shares = [_own_share(index, fabric) for index in order]
+        shares = [recipe.own_share(index, fabric.global_rank, fabric.world_size) for index in order]
         for index, batch in zip(order, data.batches(shares, seed=settings.seed + epoch), strict=True):
             optimise = _Optimise(fabric, recipe, optimizers, settings, len(batch["index"]) / len(index))
             moved = batch if fabric.device.type == "cpu" else fabric.to_device(batch)
@@ -263,11 +269,6 @@ def _run_epoch(
             f"lower learning_rate (now {settings.learning_rate}) or set gradient_clip"
         )
     return row
-
-
-def _own_share(index: Tensor, fabric: Fabric) -> Tensor:
-    """Every world-size-th example of a global batch; a batch smaller than the number of processes is everybody's."""
-    return index if len(index) < fabric.world_size else index[fabric.global_rank :: fabric.world_size]
 
 
 class _Optimise:

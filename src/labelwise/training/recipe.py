@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.labels.corrections import Corrections
-from labelwise.training.data import Batch, TrainingData, epoch_batches
+from labelwise.training.data import Batch, TrainingData, epoch_batches, in_order
 
 BuildNetwork = Callable[[], nn.Module]
 
@@ -59,6 +59,14 @@ class Recipe(nn.Module):
         """Indices (B,) of each batch of a pass: all examples shuffled, unless the method needs others together."""
         return epoch_batches(num_examples, batch_size, generator)
 
+    def own_share(self, index: Tensor, rank: int, world_size: int) -> Tensor:
+        """One process's part of a global batch (B,): every world-size-th example, of a smaller batch all."""
+        return index if len(index) < world_size else index[rank::world_size]
+
+    def stage(self, epoch: int, epochs: int) -> tuple[int, int]:
+        """First epoch and end of the stage that holds ``epoch``: each has its own schedule and starts its optimisers."""
+        return 0, epochs
+
     def learning_rate_factor(self, epoch: int) -> float:
         """A factor on top of the schedule, for methods with stages."""
         return 1.0
@@ -91,3 +99,15 @@ class Recipe(nn.Module):
     def extra_manifest(self) -> dict[str, Any]:
         """Small settings, chosen while training, that the report should show."""
         return {}
+
+
+class GraphRecipe(Recipe):
+    """Base of methods for the nodes of a graph: all of it is one batch, in every process, as nodes need neighbours."""
+
+    def batches(self, num_examples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+        """All nodes in order, whatever the size of a batch is."""
+        return in_order(num_examples, num_examples)
+
+    def own_share(self, index: Tensor, rank: int, world_size: int) -> Tensor:
+        """Every process has all nodes."""
+        return index
