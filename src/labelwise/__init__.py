@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labelwise.certainty.label_powerset import LabelPowersetICP
     from labelwise.errors import InputError
     from labelwise.estimators.classifier import Classifier
+    from labelwise.estimators.bag_classifier import BagClassifier
     from labelwise.estimators.local_clusterer import LocalClusterer
     from labelwise.estimators.multilabel_classifier import MultiLabelClassifier
     from labelwise.estimators.node_classifier import NodeClassifier
@@ -27,6 +28,8 @@ _HOMES = {
     "audit": "audit.audit",
     "Classifier": "estimators.classifier",
     "InputError": "errors",
+    "audit_multilabel": "audit.multilabel",
+    "BagClassifier": "estimators.bag_classifier",
     "LabelPowersetICP": "certainty.label_powerset",
     "LocalClusterer": "estimators.local_clusterer",
     "MultiLabelClassifier": "estimators.multilabel_classifier",
@@ -45,6 +48,7 @@ __all__ = [
     "LabelPowersetICP",
     "LocalClusterer",
     "MultiLabelClassifier",
+    "BagClassifier",
     "NodeClassifier",
     "Regressor",
     "Segmenter",

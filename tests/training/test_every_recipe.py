@@ -124,7 +124,7 @@ def test_saved_estimator_predicts_the_same(row: Row, tmp_path: Path) -> None:
     model = row.toy.estimator(row.recipe, row.network, **options).fit(X, *labels)
     model.save(tmp_path)
     again = type(model).load(tmp_path)
-    predict = "predict_proba" if hasattr(model, "predict_proba") else "predict"
+    predict = next(name for name in ("predict_proba", "predict", "transform") if hasattr(model, name))
     assert np.array_equal(getattr(model, predict)(X), getattr(again, predict)(X))
     if model.corrections_ is not None:
         assert model.corrections_.targets.shape[0] == len(X)
@@ -168,9 +168,9 @@ def test_extreme_inputs_survive(row: Row) -> None:
     assert torch.isfinite(predict_outputs(recipe, data)).all()
 
 
-def with_nan(numbers: Tensor) -> Tensor:
+def with_infinity(numbers: Tensor) -> Tensor:
     spoilt = numbers.clone()
-    spoilt[3] = float("nan")
+    spoilt[3] = float("inf")
     return spoilt
 
 
@@ -179,7 +179,7 @@ def test_bad_input_is_refused(row: Row) -> None:
     good = row.data(per_class=4)
     count = len(good)
     bad = {
-        "finite": replace(good, inputs=changed(good.inputs, with_nan)),
+        "finite": replace(good, inputs=changed(good.inputs, with_infinity)),
         "at least one": replace(good, inputs=good.inputs[:0], labels=good.labels[:0]),
         f"{count} inputs but {count - 1} labels": replace(good, labels=good.labels[:-1]),
     }

@@ -20,6 +20,7 @@ METHOD_FILES = (
     "methods.regression.squared_error",
     "methods.multilabel.cross_entropy",
     "methods.graphs.cross_entropy",
+    "methods.bags.dllp",
     "methods.classification.elr",
     "methods.segmentation.nacl",
     "methods.classification.compress_features",
@@ -33,6 +34,8 @@ METHOD_FILES = (
     "audit.card",
     "certainty.forest_smoothers",
     "methods.classification.ps_kd",
+    "methods.bags.llp_bp",
+    "methods.pretraining.t_jepa",
 )
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from labelwise.labels.bags import Bags, bags_of_rows
 from labelwise.training.data import TrainingData
-from labelwise.training.recipe import BuildNetwork, Recipe
+from labelwise.training.recipe import Recipe
 
 
 class BagRecipe(Recipe):
@@ -15,9 +15,6 @@ class BagRecipe(Recipe):
     """
 
     bags: Bags
-
-    def __init__(self, build_network: BuildNetwork) -> None:
-        super().__init__(build_network)
 
     def begin(self, data: TrainingData, validation: TrainingData | None, epochs: int) -> None:
         """Note which rows belong together."""

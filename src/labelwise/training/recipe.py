@@ -64,7 +64,7 @@ class Recipe(nn.Module):
         return index if len(index) < world_size else index[rank::world_size]
 
     def stage(self, epoch: int, epochs: int) -> tuple[int, int]:
-        """First epoch and end of the stage that holds ``epoch``: each has its own schedule and starts its optimisers."""
+        """First epoch and end of the stage that holds ``epoch``; each has a schedule and optimisers of its own."""
         return 0, epochs
 
     def learning_rate_factor(self, epoch: int) -> float:

@@ -1,0 +1,1 @@
+"""Labels that are known as counts of bags only."""

@@ -1,0 +1,429 @@
+"""LLP-BP: learning from label proportions by belief propagation (Havaldar et al., ICLR 2024,
+https://arxiv.org/abs/2310.08056).
+
+Of each bag only the number of positives is known. A Gibbs distribution over all labels asks that every bag has its
+count and that near neighbours agree; belief propagation gives each instance a probability, hence a pseudo-label. A
+network learns those together with the bags' proportions, its embedding makes better neighbours, and a second round
+starts from these. Answers labels that are known as counts of bags only.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from labelwise.card import Card
+from labelwise.errors import InputError
+from labelwise.labels.bags import Bags, check_bags
+from labelwise.labels.corrections import Corrections
+from labelwise.networks.network import Network, Standardize
+from labelwise.numerics.belief_propagation import (
+    STARTS,
+    Convergence,
+    CountFactors,
+    binary_belief_propagation,
+    warn_of_unrest,
+)
+from labelwise.numerics.neighbours import knn_pairs, matern_half
+from labelwise.training.bags import BagRecipe, bag_means, bag_proportions, number_in_order
+from labelwise.training.data import Batch, TrainingData, in_order
+from labelwise.training.recipe import BuildNetwork
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+BAG_FACTORS = ("pairs", "count")
+# Tried where no weights are given; the counts of the bags choose.
+BAG_LAMBDAS, SIM_LAMBDAS = (0.1, 0.5, 2.0), (0.5, 2.0)
+ROWS_A_BLOCK = 4096
+
+
+class Potentials(NamedTuple):
+    """unary (n,) float64; edges (e, 2), i < j, sorted by i then j; coupling (e,) float64."""
+
+    unary: Floats
+    edges: Ints
+    coupling: Floats
+
+
+class PseudoLabels(NamedTuple):
+    """probs (n,) float64, P(y = 1); bag_error: mean over bags of |their positives by pseudo-label - count|; the weights
+    used, and how belief propagation came to rest.
+    """
+
+    probs: Floats
+    bag_error: float
+    bag_lambda: float
+    sim_lambda: float
+    info: Convergence
+
+
+class AggregateTerms(NamedTuple):
+    """The loss and its two parts, the second before it is weighed."""
+
+    loss: Tensor
+    instance_loss: Tensor
+    bag_loss: Tensor
+
+
+def bag_potentials(
+    pairs: ArrayLike,
+    sims: ArrayLike,
+    bag_ids: ArrayLike,
+    bag_counts: ArrayLike,
+    bag_lambda: float,
+    sim_lambda: float,
+) -> Potentials:
+    """Potentials of ``-bag_lambda sum_b (sum_(i in b) y_i - c_b)^2 - sim_lambda sum_(i,j) k_ij (y_i - y_j)^2`` (eq. 1).
+
+    pairs (m, 2), each once, and sims (m,) are the neighbours; bag_ids (n,) are 0 to B - 1, bag_counts (B,). All pairs
+    of a bag are edges; one that is a pair of neighbours too stands once, its couplings added. Raises InputError.
+    Cost: 24 bytes an edge, of which a bag of s rows has s (s - 1) / 2.
+    """
+    _check_weights(bag_lambda=bag_lambda, sim_lambda=sim_lambda)
+    return _pair_potentials(pairs, sims, check_bags(bag_ids, bag_counts), bag_lambda, sim_lambda)
+
+
+def pseudo_labels(
+    pairs: Ints,
+    sims: Floats,
+    bags: Bags,
+    *,
+    bag_lambda: float,
+    sim_lambda: float,
+    threshold: float = 0.5,
+    num_iters: int = 100,
+    damping: float = 0.5,
+    start: str = "neutral",
+    bag_factor: str = "pairs",
+) -> PseudoLabels:
+    """Belief propagation on neighbours (m, 2), their similarities (m,) and bags.
+
+    ``bag_factor="count"`` treats a bag as one factor with exact messages instead of its pairs: the same distribution
+    with fewer loops. Raises InputError.
+    """
+    _check_options(threshold, bag_factor, start)
+    _check_weights(bag_lambda=bag_lambda, sim_lambda=sim_lambda)
+    counts = None
+    if bag_factor == "pairs":
+        potentials = _pair_potentials(pairs, sims, bags, bag_lambda, sim_lambda)
+    else:
+        potentials = _similarity_potentials(pairs, sims, bags, sim_lambda)
+        counts = CountFactors(bags, bag_lambda)
+    found = binary_belief_propagation(*potentials, num_iters, damping, start=start, counts=counts)
+    gaps = bags.sums(found.marginals >= threshold) - bags.counts  # (B,)
+    error = float(np.abs(gaps).mean()) if len(gaps) else 0.0
+    return PseudoLabels(found.marginals, error, bag_lambda, sim_lambda, found.info)
+
+
+def choose_pseudo_labels(
+    pairs: Ints,
+    sims: Floats,
+    bags: Bags,
+    bag_lambdas: Sequence[float] = BAG_LAMBDAS,
+    sim_lambdas: Sequence[float] = SIM_LAMBDAS,
+    **options: Any,
+) -> PseudoLabels:
+    """The pseudo-labels whose bags come nearest to their counts, over all pairs of weights; needs no instance label.
+
+    Of equal ones the first wins. ``options`` go to ``pseudo_labels``. Cost: one belief propagation a pair of weights.
+    """
+    best: PseudoLabels | None = None
+    for bag_lambda, sim_lambda in product(bag_lambdas, sim_lambdas):
+        found = pseudo_labels(pairs, sims, bags, bag_lambda=bag_lambda, sim_lambda=sim_lambda, **options)
+        if best is None or found.bag_error < best.bag_error:
+            best = found
+    if best is None:
+        raise InputError("bag_lambdas or sim_lambdas are empty: give at least one of each.")
+    return best
+
+
+def aggregate_loss(
+    instance_outputs: Tensor,
+    pseudo: Tensor,
+    bag_outputs: Tensor,
+    proportions: Tensor,
+    loss_lambda: float = 0.1,
+    *,
+    are_logits: bool = False,
+) -> AggregateTerms:
+    """``BCE(pseudo, instances)``, the mean over instances, plus ``loss_lambda BCE(proportions, bags)``, that over bags.
+
+    instance_outputs and pseudo (B, N) or (rows,) float; bag_outputs and proportions (B,) float. Outputs are
+    probabilities, or, more exact for the sure ones, logits. Logarithms of probabilities are cut at -100.
+    """
+    entropy = functional.binary_cross_entropy_with_logits if are_logits else functional.binary_cross_entropy
+    instance_loss = entropy(instance_outputs, pseudo.to(instance_outputs))
+    bag_loss = entropy(bag_outputs, proportions.to(bag_outputs))
+    return AggregateTerms(instance_loss + loss_lambda * bag_loss, instance_loss, bag_loss)
+
+
+class AggregateEmbeddingNet(nn.Module):
+    """A network for instances with a second head for bags, on the mean of their embeddings.
+
+    The embedding is the input of the network's head; the bag's head has one ReLU layer of ``width``.
+    """
+
+    def __init__(self, backbone: Network, width: int = 64) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.bag_head = nn.Sequential(nn.Linear(backbone.num_features, width), nn.ReLU(), nn.Linear(width, 1))
+
+    def forward(self, inputs: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of instances (B,) and of their bags (bags,), numbered by ``number`` (B,) int64."""
+        embedding = self.backbone.features(inputs)  # (B, num_features)
+        logits = self.backbone.head(self.backbone.compression(embedding))[:, 0]  # (B,)
+        return logits, self.bag_head(bag_means(embedding, number))[:, 0]
+
+
+class LLPBP(BagRecipe):
+    """Pseudo-labels by belief propagation, a network trained on them and on the bags, and both again.
+
+    Training is divided into ``rounds`` of equal length, each from the same start weights; from the second on,
+    neighbours are those of the last round's embedding. Columns are brought to mean 0 and deviation 1 / sqrt(columns)
+    before neighbours are sought. ``bag_lambda`` and ``sim_lambda`` weigh counts and similarities; where one is None it
+    is chosen from a small grid by the bags' counts (as published both are tuned by labelled instances; their defaults
+    are 10). With early stopping, patience may end training before a later round. ``extra_manifest`` tells for each
+    round what was chosen, how far the counts are missed, and how belief propagation came to rest; a warning says where
+    it did not.
+    """
+
+    network: AggregateEmbeddingNet
+    probs: Tensor
+    pseudo: Tensor
+    found: Tensor
+
+    def __init__(
+        self,
+        build_network: BuildNetwork,
+        *,
+        bag_lambda: float | None = None,
+        sim_lambda: float | None = None,
+        n_neighbors: int = 5,
+        max_distance: float | None = None,
+        threshold: float = 0.5,
+        num_iters: int = 100,
+        damping: float = 0.5,
+        start: str = "neutral",
+        bag_factor: str = "pairs",
+        rounds: int = 2,
+        loss_lambda: float = 0.1,
+        bag_width: int = 64,
+    ) -> None:
+        super().__init__(build_network)
+        _check_options(threshold, bag_factor, start)
+        _check_weights(bag_lambda=bag_lambda, sim_lambda=sim_lambda, loss_lambda=loss_lambda)
+        if rounds < 1 or bag_width < 1 or n_neighbors < 1:
+            raise InputError(f"rounds is {rounds}, bag_width {bag_width}, n_neighbors {n_neighbors}: give at least 1.")
+        self.network = AggregateEmbeddingNet(self.network, bag_width)  # type: ignore[arg-type]
+        self.weights = {
+            "bag_lambdas": BAG_LAMBDAS if bag_lambda is None else (bag_lambda,),
+            "sim_lambdas": SIM_LAMBDAS if sim_lambda is None else (sim_lambda,),
+        }
+        self.n_neighbors, self.max_distance = n_neighbors, max_distance
+        self.propagation: dict[str, Any] = {
+            "threshold": threshold,
+            "num_iters": num_iters,
+            "damping": damping,
+            "start": start,
+            "bag_factor": bag_factor,
+        }
+        self.rounds, self.loss_lambda = rounds, loss_lambda
+
+    def begin(self, data: TrainingData, validation: TrainingData | None, epochs: int) -> None:
+        """Keep the rows to seek neighbours among, and the weights that each round starts from."""
+        super().begin(data, validation, epochs)
+        self.data = data
+        self.starts = list(range(0, epochs, -(-epochs // self.rounds)))
+        self.initial = copy.deepcopy(self.network).requires_grad_(False)
+        self.register_buffer("probs", torch.full((len(data),), 0.5, dtype=torch.float64))
+        self.register_buffer("found", torch.zeros(self.rounds, len(REPORTED), dtype=torch.float64))
+
+    def stage(self, epoch: int, epochs: int) -> tuple[int, int]:
+        """The round that holds an epoch."""
+        ends = [*self.starts[1:], epochs]
+        return next((start, end) for start, end in zip(self.starts, ends, strict=True) if epoch < end)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """At the start of a round, propagate beliefs among neighbours and go back to the first weights."""
+        if epoch not in self.starts:
+            return
+        number = self.starts.index(epoch)
+        rows = self._inputs() if number == 0 else self._embeddings()
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        found = self.propagate(_scaled(rows), np.random.default_rng(seed))
+        warn_of_unrest(found.info)
+        self.probs.copy_(torch.from_numpy(found.probs))
+        values = found.bag_lambda, found.sim_lambda, found.bag_error, found.info.rounds, found.info.residual
+        self.found[number] = torch.tensor(values, dtype=torch.float64)
+        self.network.load_state_dict(self.initial.state_dict())
+
+    def propagate(self, rows: NDArray[np.float32], generator: np.random.Generator) -> PseudoLabels:
+        """Pseudo-labels of all rows (n, d), with the weights that suit the bags best."""
+        pairs = knn_pairs(rows, self.n_neighbors, "cosine", self.max_distance, generator=generator)
+        sims = matern_half(rows, pairs)
+        return choose_pseudo_labels(pairs, sims, self.bags, **self.weights, **self.propagation)
+
+    def loss(self, batch: Batch) -> AggregateTerms:
+        """Return the terms of the batch."""
+        number = number_in_order(batch["labels"][:, 0])
+        logits, bag_logits = self.network(batch["inputs"], number)
+        pseudo = self.probs[batch["index"]] >= self.propagation["threshold"]
+        proportions = bag_proportions(batch["labels"], number)
+        return aggregate_loss(logits, pseudo, bag_logits, proportions, self.loss_lambda, are_logits=True)
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Return logits (B, 1) of being positive."""
+        return self.network.backbone(inputs)
+
+    def corrections(self) -> Corrections:
+        """Return the probabilities of the last belief propagation; every row counts fully."""
+        targets = torch.stack([1 - self.probs, self.probs], dim=1)
+        return Corrections(targets, torch.ones(len(targets)), torch.ones(len(targets), dtype=torch.bool))
+
+    def extra_manifest(self) -> dict[str, Any]:
+        """What each round of belief propagation found; empty for a model read from a file."""
+        found = getattr(self, "found", torch.zeros(0, len(REPORTED)))
+        rows = [dict(zip(REPORTED, row, strict=True)) for row in found.tolist() if row[3] > 0]
+        return {"belief_propagation": rows} if rows else {}
+
+    def _inputs(self) -> Tensor:
+        blocks = self.data.batches(in_order(len(self.data), ROWS_A_BLOCK))
+        return torch.cat([batch["inputs"].flatten(1).float() for batch in blocks])
+
+    @torch.no_grad()
+    def _embeddings(self) -> Tensor:
+        backbone = self.network.backbone
+        was_training, device = backbone.training, self.probs.device
+        backbone.eval()
+        blocks = self.data.batches(in_order(len(self.data), ROWS_A_BLOCK))
+        rows = torch.cat([backbone.features(batch["inputs"].to(device)).float().cpu() for batch in blocks])
+        backbone.train(was_training)
+        return rows
+
+
+REPORTED = ("bag_lambda", "sim_lambda", "bag_error", "iterations", "residual")
+
+
+def _scaled(rows: Tensor) -> NDArray[np.float32]:
+    """Rows (n, d) with columns of mean 0 and deviation 1 / sqrt(d)."""
+    return (Standardize.fit(rows)(rows) / math.sqrt(rows.shape[1])).numpy()
+
+
+def _pair_potentials(pairs: ArrayLike, sims: ArrayLike, bags: Bags, bag_lambda: float, sim_lambda: float) -> Potentials:
+    """The potentials of bags as pairs and of similarities, united."""
+    near = _similarity_potentials(pairs, sims, bags, sim_lambda)
+    unary = near.unary - bag_lambda * (1.0 - 2.0 * bags.counts[bags.of_row])
+    count = max(len(unary), 1)
+    keys, edges = near.edges @ [count, 1], _bag_keys(bags)
+    coupling = np.full(len(edges), -2.0 * bag_lambda)
+    places = np.searchsorted(edges, keys)
+    is_both = np.zeros(len(keys), dtype=bool)
+    if len(edges):
+        is_both = edges[np.minimum(places, len(edges) - 1)] == keys
+    coupling[places[is_both]] += near.coupling[is_both]
+    edges = np.insert(edges, places[~is_both], keys[~is_both])
+    coupling = np.insert(coupling, places[~is_both], near.coupling[~is_both])
+    return Potentials(unary, np.stack(np.divmod(edges, count), axis=1), coupling)
+
+
+def _similarity_potentials(pairs: ArrayLike, sims: ArrayLike, bags: Bags, sim_lambda: float) -> Potentials:
+    """The potentials of similarities alone."""
+    count = len(bags.of_row)
+    edges, weights = _check_similarities(pairs, sims, count)
+    degrees = np.bincount(edges.ravel(), weights=np.repeat(weights, 2), minlength=count)  # (n,)
+    return Potentials(-sim_lambda * degrees, edges, 2.0 * sim_lambda * weights)
+
+
+def _check_similarities(pairs: ArrayLike, sims: ArrayLike, count: int) -> tuple[Ints, Floats]:
+    """Pairs (m, 2), i < j, sorted by i then j, and their similarities (m,)."""
+    given, weights = np.asarray(pairs), np.asarray(sims, dtype=np.float64)
+    if given.size == 0:
+        given = np.empty((0, 2), dtype=np.int64)
+    if given.ndim != 2 or given.shape[1] != 2 or given.dtype.kind not in "iu" or weights.shape != (len(given),):
+        raise InputError(
+            f"pairs have shape {given.shape} and type {given.dtype}, sims {weights.shape}: "
+            "give integers (m, 2) and one similarity for each pair."
+        )
+    wrong = ((given < 0) | (given >= count)).any(axis=1) | (given[:, 0] == given[:, 1])
+    # NaN fails every comparison, so the test says what is right, not what is wrong.
+    wrong |= ~((weights >= 0) & (weights < np.inf))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"pairs row {row} is {given[row].tolist()} with similarity {weights[row]}: "
+            f"give two different rows of 0 to {count - 1} and a finite similarity of 0 or more."
+        )
+    edges = np.sort(given.astype(np.int64), axis=1)
+    order = np.lexsort((edges[:, 1], edges[:, 0]))
+    edges = edges[order]
+    is_repeat = (edges[1:] == edges[:-1]).all(axis=1)
+    if is_repeat.any():
+        row = int(order[int(is_repeat.argmax()) + 1])
+        raise InputError(f"pairs row {row} is {given[row].tolist()}, which stands there twice: give each pair once.")
+    return edges, weights[order]
+
+
+def _bag_keys(bags: Bags) -> Ints:
+    """Keys i n + j, i < j, of all pairs within bags, sorted."""
+    order, starts = bags.members()
+    count, sizes = len(order), bags.sizes
+    parts = []
+    for size in np.unique(sizes[sizes > 1]).tolist():
+        members = order[starts[:-1][sizes == size][:, None] + np.arange(size)]  # (bags, size), ascending
+        low, high = np.triu_indices(size, 1)
+        parts.append((members[:, low] * count + members[:, high]).ravel())
+    keys = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    keys.sort()
+    return keys
+
+
+def _check_weights(**weights: float | None) -> None:
+    for name, value in weights.items():
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(f"{name} is {value}: give a finite number of 0 or more.")
+
+
+def _check_options(threshold: float, bag_factor: str, start: str) -> None:
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold}: give a number from 0 to 1.")
+    if bag_factor not in BAG_FACTORS or start not in STARTS:
+        raise InputError(f"bag_factor is {bag_factor!r}, start {start!r}: choose of {BAG_FACTORS} and {STARTS}.")
+
+
+RECIPES = {"llp-bp": LLPBP}
+
+CARD = Card(
+    number=40,
+    slug="llp-bp",
+    title="LLP-BP",
+    task="bags",
+    fault="labels known as counts of bags only",
+    recipe=("llp-bp",),
+    idea="Belief propagation over neighbours and bag counts makes pseudo-labels; the network's embedding makes better "
+    "neighbours.",
+    paper="Learning from label proportions: Bootstrapping supervised learners via belief propagation, ICLR 2024",
+    link="https://arxiv.org/abs/2310.08056",
+    authors_code="google-deepmind/llp_bp",
+    licence="Apache 2.0",
+    defaults={
+        "bag_lambda": None,
+        "sim_lambda": None,
+        "n_neighbors": 5,
+        "threshold": 0.5,
+        "num_iters": 100,
+        "damping": 0.5,
+        "start": "neutral",
+        "bag_factor": "pairs",
+        "rounds": 2,
+        "loss_lambda": 0.1,
+    },
+    cost="cross-entropy, and in each round a neighbour search and 100 rounds over n (bag size / 2 + 5) edges for each "
+    "pair of weights tried",
+)
