@@ -70,3 +70,16 @@ def kth_smallest(blocks: Callable[[], Iterable[NDArray[Any]]], rank: int, dtype:
         prefix = prefix << DIGIT_BITS | digit
     value = np.array([prefix], dtype=f"u{dtype.itemsize}").view(dtype)[0]
     return Place(float(value), left)
+
+
+def median(values: NDArray[Any], block: int = 1 << 16) -> float:
+    """Median of an array (n,) of floats, none of them below 0 or NaN, as NumPy has it, without a copy of the array."""
+
+    def blocks() -> Iterable[NDArray[Any]]:
+        return (values[start : start + block] for start in range(0, len(values), block))
+
+    upper = kth_smallest(blocks, len(values) // 2, values.dtype)
+    if len(values) % 2 or upper.ties_before:
+        return upper.value
+    lower = kth_smallest(blocks, len(values) // 2 - 1, values.dtype)
+    return float((lower.value + upper.value) / 2)
