@@ -10,7 +10,7 @@ from labelwise.training.data import TrainingData
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import seeded
 from labelwise.training.settings import Settings
-from toys import GRAPHS, GROUPS, LABEL_SETS, NUMBERS, POINTS, SCENES, TWO_NUMBERS, Toy
+from toys import FEW_MASKS, GRAPHS, GROUPS, LABEL_SETS, NUMBERS, POINTS, SCENES, TWO_NUMBERS, Toy
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ VIEWS = "each process draws views of its own, and compares the rows of its share
 KNOWN = "processes know different numbers of labels in their shares of a batch, and each takes the mean of its own"
 SHARES = "means over the batch inside the loss are means over each process's share of it"
 BAGS = "a process's loss weighs by its rows, of which its bags have more or fewer"
+CONFIDENCE = "the threshold follows the mean confidence of each process's share of a batch"
 MASKS = "each process draws masks of its own"
 ADAM = {"optimizer": "adamw"}
 
@@ -90,6 +91,18 @@ TABLE = [
         network="unet-8-8",
         toy=SCENES,
         changes={"batch_size": 8},
+    ),
+    Row("cw-bass", "cw-bass", network="unet-8-8", toy=FEW_MASKS, epochs=9, changes={"batch_size": 8}, differs=VIEWS),
+    Row(
+        "cw-bass-decay",
+        "cw-bass",
+        {"base_threshold": 1.3, "use_confidence_decay": True, "progressive": True, "warmup_epochs": 0, "jitter": 0.0}
+        | {"frame": False, "ema_decay": 0.9, "gamma": 0.5},
+        network="unet-8-8",
+        epochs=9,
+        toy=FEW_MASKS,
+        changes={"batch_size": 8},
+        differs=CONFIDENCE,
     ),
     Row("nested", "compress-features", {"compression": "nested", "std": 6.0}),
     Row("dropout", "compress-features", {"compression": "dropout", "dropout": 0.3}, differs=MASKS),

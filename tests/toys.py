@@ -96,10 +96,14 @@ POINTS = Points()
 
 @dataclass(frozen=True)
 class Scenes:
-    """Scenes of 12 x 11 pixels with zeros and ones on background; the last row of every mask is not labelled."""
+    """Scenes of 12 x 11 pixels with zeros and ones on background; the last row of every mask is not labelled.
+
+    With `few_masks` every second image has no mask.
+    """
 
     good_score: float = 0.4  # background everywhere scores below a third
     num_classes: int = 3
+    few_masks: bool = False
 
     def data(self, network: str, seed: int, size: int) -> TrainingData:
         drawn = draw_scenes(
@@ -115,6 +119,8 @@ class Scenes:
         )
         masks = torch.from_numpy(drawn.masks[:, :, :11].copy())
         masks[:, -1] = 255
+        if self.few_masks:
+            masks[1::2] = 255
         images = torch.from_numpy(drawn.images[:, None, :, :11].copy())
         return TrainingData(images, masks, self.num_classes, task=SEGMENTATION)
 
@@ -146,6 +152,7 @@ class Scenes:
 
 
 SCENES = Scenes()
+FEW_MASKS = Scenes(few_masks=True)
 
 
 @dataclass(frozen=True)

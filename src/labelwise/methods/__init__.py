@@ -28,6 +28,7 @@ METHOD_FILES = (
     "methods.regression.conr",
     "methods.graphs.erase",
     "methods.segmentation.adele",
+    "methods.segmentation.cw_bass",
     "methods.graphs.local_clustering",
     "certainty.label_powerset",
     "methods.regression.c_mixup",

@@ -11,8 +11,14 @@ def sigmoid_rampup(step: float, length: float) -> float:
     return math.exp(-5.0 * phase * phase)
 
 
+def linear_ramp(step: float, length: float) -> float:
+    """Return ``min(1, step / length)`` for steps counted from 0, and 1 for a ramp of no length."""
+    return 1.0 if length == 0 else min(1.0, step / length)
+
+
 def learning_rate_factor(schedule: str, epoch: int, epochs: int, warmup_epochs: int = 0) -> float:
-    """Factor on the rate in a 0-based epoch: ``constant``, ``cosine`` to 0, or ``steps`` (x0.1 at 1/2 and 3/4).
+    """Factor on the rate in a 0-based epoch: ``constant``, ``cosine`` to 0, ``poly`` (power 0.9 of what is left), or
+    ``steps`` (x0.1 at 1/2 and 3/4).
 
     The first ``warmup_epochs`` rise linearly. Raises ValueError for an unknown schedule.
     """
@@ -21,9 +27,11 @@ def learning_rate_factor(schedule: str, epoch: int, epochs: int, warmup_epochs: 
         return warmup
     if schedule == "cosine":
         return warmup * 0.5 * (1.0 + math.cos(math.pi * epoch / max(epochs, 1)))
+    if schedule == "poly":
+        return warmup * (1.0 - epoch / max(epochs, 1)) ** 0.9
     if schedule == "steps":
         return warmup * 0.1 ** ((epoch >= epochs / 2) + (epoch >= epochs * 3 / 4))
-    raise ValueError(f"schedule is {schedule!r}; choose one of constant, cosine, steps")
+    raise ValueError(f"schedule is {schedule!r}; choose one of constant, cosine, poly, steps")
 
 
 def linear_momentum(step: int, start: float, end: float, total: int) -> float:

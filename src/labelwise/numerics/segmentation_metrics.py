@@ -4,12 +4,14 @@ Pixels labelled 255 take no part. A measure of an empty class or of no pixels is
 occur in the labels or in the predictions.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from labelwise.errors import InputError
 from labelwise.labels.masks import IGNORE
 
 # Added to the union of a class, as published code has it; an empty class gets 0.
@@ -194,6 +196,26 @@ def class_boundaries(masks: Tensor, num_classes: int) -> Tensor:
     touches[:, :, :-1] |= right
     classes = torch.arange(num_classes, device=masks.device).view(1, -1, 1, 1)
     return (masks.unsqueeze(1) == classes) & touches.unsqueeze(1)
+
+
+def select_reliable(predictions_per_checkpoint: Sequence[Tensor], num_classes: int) -> Tensor:
+    """How reliable each image's pseudo-mask is: the mean IoU of earlier checkpoints' masks with the last one's.
+
+    Each entry is (n, H, W) int64; (n,) float64 from 0 to 1 is returned: label the upper half first, then train anew.
+    Raises InputError for fewer than two checkpoints, or such of different shapes.
+    """
+    shapes = {tuple(each.shape) for each in predictions_per_checkpoint}
+    if len(predictions_per_checkpoint) < 2 or len(shapes) > 1:
+        raise InputError(
+            f"there are {len(predictions_per_checkpoint)} checkpoints of shapes {sorted(shapes)}; "
+            "give predictions of one shape from at least two"
+        )
+    *earlier, last = predictions_per_checkpoint
+    found = [
+        [ConfusionIoU(num_classes).update(each[row], last[row]).mean_iou() for row in range(len(last))]
+        for each in earlier
+    ]
+    return torch.tensor(found, dtype=torch.float64).mean(dim=0)
 
 
 def mean_where(values: Tensor, mask: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Sums over the window around each pixel, in two or three dimensions."""
+"""Sums over the window around each pixel, in two or three dimensions; edges between classes."""
 
 from itertools import product
 
@@ -9,6 +9,7 @@ from torch.nn import functional
 from labelwise.errors import InputError
 
 PADDINGS = ("background", "zeros", "replicate")
+SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 def class_windows(onehot: Tensor, known: Tensor, weights: Tensor, padding: str) -> tuple[Tensor, Tensor]:
@@ -52,3 +53,17 @@ def image_windows(onehot: Tensor, known: Tensor, images: Tensor, size: int, powe
         weights = torch.exp(-((images - shown[(slice(None), *window)]).abs() ** power))  # (B, ...)
         sums += weights.unsqueeze(1) * padded[(slice(None), slice(None), *window)]
     return sums[:, :-1], sums[:, -1:]
+
+
+def sobel_boundary_mask(labels: Tensor, num_classes: int, frame: bool = True) -> Tensor:
+    """Pixels (B, H, W) bool at which a Sobel filter finds a change of class in masks (B, H, W) int64.
+
+    A band two pixels wide at each border; where the gradients cancel, as in the middle of a spot of one pixel, there is
+    none. Outside the image there is no class, so its frame is marked too, unless ``frame`` is off: then the outside
+    repeats the nearest pixel. Label 255 counts as the last class, as published. Cost: two convolutions a class.
+    """
+    onehot = functional.one_hot(labels.clamp(0, num_classes - 1), num_classes).movedim(-1, 1).float()  # (B, K, H, W)
+    layers = functional.pad(onehot.flatten(0, 1).unsqueeze(1), (1, 1, 1, 1), "constant" if frame else "replicate")
+    sobel = torch.tensor(SOBEL, device=labels.device)
+    gradients = functional.conv2d(layers, torch.stack([sobel, sobel.T]).unsqueeze(1))  # (B K, 2, H, W)
+    return (gradients != 0).any(dim=1).view_as(onehot).any(dim=1)

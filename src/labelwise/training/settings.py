@@ -11,9 +11,10 @@ from labelwise.errors import InputError
 class Settings:
     """Everything about training that is not the method.
 
-    ``optimizer`` is ``sgd`` or ``adamw``; ``schedule`` is ``constant``, ``cosine`` or ``steps``; ``early_stopping``
-    is the number of epochs without a better validation accuracy after which training ends (None: never).
-    ``accelerator``, ``devices`` and ``precision`` are Lightning Fabric's words. Raises InputError for bad values.
+    ``optimizer`` is ``sgd`` or ``adamw``; ``schedule`` is ``constant``, ``cosine``, ``poly`` or ``steps``;
+    ``early_stopping`` is the number of epochs without a better validation accuracy after which training ends (None:
+    never). ``accelerator``, ``devices`` and ``precision`` are Lightning Fabric's words. Raises InputError for bad
+    values.
     """
 
     epochs: int = 60
@@ -47,7 +48,8 @@ class Settings:
         self._require("gradient_clip", self.gradient_clip is None or self.gradient_clip > 0, "a number above 0 or None")
         self._require("nesterov", not (self.nesterov and self.momentum == 0), "False, or a momentum above 0")
         self._require("optimizer", self.optimizer in ("sgd", "adamw"), "'sgd' or 'adamw'")
-        self._require("schedule", self.schedule in ("constant", "cosine", "steps"), "'constant', 'cosine' or 'steps'")
+        schedules = ("constant", "cosine", "poly", "steps")
+        self._require("schedule", self.schedule in schedules, "'constant', 'cosine', 'poly' or 'steps'")
 
     def _require(self, name: str, holds: bool, remedy: str) -> None:
         if not holds:
