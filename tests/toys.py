@@ -304,14 +304,14 @@ GRAPHS = Graphs()
 
 @dataclass(frozen=True)
 class Groups:
-    """Two separated classes of (n, 6) numbers in bags of one to eight rows, the first of one row."""
+    """Two separated classes of (n, 6) numbers in bags of seven rows, the first of one row."""
 
     good_score: float = 0.6  # R^2 of the bags' proportions; the mean proportion scores 0
 
     def data(self, network: str, seed: int, size: int) -> TrainingData:
         generator = torch.Generator().manual_seed(seed)
         rows = torch.arange(3 * size)
-        bag = (rows + 7) // 8 if seed % 2 else (rows > 0) + (rows - 1).clamp(min=0) // 7
+        bag = (rows + 6) // 7
         share = torch.rand(int(bag.max()) + 1, generator=generator)
         positive = torch.rand(3 * size, generator=generator) < share[bag]
         centre = 3 * torch.randn(6, generator=torch.Generator().manual_seed(99))
