@@ -10,7 +10,7 @@ from labelwise.training.data import TrainingData
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import seeded
 from labelwise.training.settings import Settings
-from toys import FEW_MASKS, GRAPHS, GROUPS, LABEL_SETS, NUMBERS, POINTS, SCENES, TWO_NUMBERS, Toy
+from toys import FEW_MASKS, GRAPHS, GROUPS, LABEL_SETS, NUMBERS, POINTS, SCENES, TABLES, TWO_NUMBERS, Toy
 
 
 @dataclass(frozen=True)
@@ -178,5 +178,22 @@ TABLE = [
         toy=GRAPHS,
         differs=MASKS,
         changes=ADAM,
+    ),
+    Row(
+        "t-jepa",
+        "t-jepa",
+        {"pred_dim": 8, "pred_heads": 2, "pred_layers": 1, "pred_feedforward": 16, "ema_start": 0.9},
+        toy=TABLES,
+        differs=MASKS,
+        changes={"optimizer": "adamw", "learning_rate": 0.01},
+    ),
+    Row(
+        "t-jepa-shared",
+        "t-jepa",
+        {"pred_dim": 4, "pred_heads": 1, "pred_layers": 1, "pred_feedforward": 4, "pred_dropout": 0.0}
+        | {"context_share": (0.1, 0.9), "target_share": (0.1, 0.9), "n_targets": 2, "shared_targets": True},
+        toy=TABLES,
+        differs=MASKS,
+        changes={"optimizer": "adamw", "learning_rate": 0.01},
     ),
 ]

@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelwise import BagClassifier, Classifier, MultiLabelClassifier, NodeClassifier, Regressor, Segmenter
+from labelwise import TJEPA, BagClassifier, Classifier, MultiLabelClassifier, NodeClassifier, Regressor, Segmenter
 from labelwise.data.scenes import draw_scenes
 from labelwise.labels.bags import bags_of_rows, check_bags
 from labelwise.networks.build import build_network
 from labelwise.networks.graph import build_graph_network
 from labelwise.networks.nodes import Nodes
+from labelwise.networks.tabular import TabularEncoder
 from labelwise.networks.unet import build_unet
 from labelwise.training.data import TrainingData
-from labelwise.training.task import BAGS, MULTILABEL, NODES, REGRESSION, SEGMENTATION
+from labelwise.training.task import BAGS, MULTILABEL, NODES, PRETRAINING, REGRESSION, SEGMENTATION
 
 
 def changed(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -34,11 +35,11 @@ class Toy(Protocol):
     def network(self, name: str, data: TrainingData) -> nn.Module: ...
 
     def alike(self, data: TrainingData) -> TrainingData:
-        """The same inputs with labels that are all the same."""
+        """The same inputs with labels that are all the same; without labels, rows that are."""
         ...
 
     def are_alike(self, outputs: Tensor) -> bool:
-        """Whether a model trained on `alike` data says what all labels say."""
+        """Whether a model trained on `alike` data says what all labels say, or the same of all rows."""
         ...
 
     def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
@@ -352,3 +353,44 @@ class Groups:
 
 
 GROUPS = Groups()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Three numbers and two categories that follow from one hidden number, a tenth of them missing; no labels."""
+
+    good_score: float = 0.01  # spread of representations, which is 0 where training collapses
+    cardinalities: tuple[int, int] = (3, 2)
+    sizes: tuple[tuple[str, int], ...] = (("dim", 8), ("heads", 2), ("layers", 1), ("feedforward", 16))
+
+    def data(self, network: str, seed: int, size: int) -> TrainingData:
+        generator = torch.Generator().manual_seed(seed)
+        hidden = torch.rand(3 * size, 1, generator=generator)
+        numbers = hidden * torch.tensor([1.0, -1.0, 0.5]) + torch.tensor([0.0, 1.0, 0.2])
+        codes = (hidden * torch.tensor(self.cardinalities)).floor()
+        rows = torch.cat([numbers, codes], dim=1)  # (n, 5)
+        rows[torch.rand(rows.shape, generator=generator) < 0.1] = float("nan")
+        return TrainingData(rows, torch.zeros(3 * size, 0), 6 * 8, task=PRETRAINING)
+
+    def network(self, name: str, data: TrainingData) -> nn.Module:
+        return TabularEncoder(3, self.cardinalities, dropout=0.1, **dict(self.sizes))
+
+    def alike(self, data: TrainingData) -> TrainingData:
+        assert isinstance(data.inputs, Tensor)
+        return replace(data, inputs=data.inputs[:1].repeat(len(data), 1))
+
+    def are_alike(self, outputs: Tensor) -> bool:
+        return bool((outputs - outputs[:1]).abs().max() < 1e-4)
+
+    def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
+        return {"pretraining takes none": torch.zeros(len(data)), r"\(12, 1\)": torch.zeros(len(data), 1)}
+
+    def estimator(self, recipe: str, network: str, **options: Any) -> TJEPA:
+        return TJEPA(recipe, categorical=(3, 4), accelerator="cpu", **dict(self.sizes), **options)
+
+    def arrays(self, data: TrainingData) -> tuple[np.ndarray]:
+        assert isinstance(data.inputs, Tensor)
+        return (data.inputs.numpy(),)
+
+
+TABLES = Tables()

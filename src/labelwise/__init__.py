@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from labelwise.estimators.node_classifier import NodeClassifier
     from labelwise.estimators.regressor import Regressor
     from labelwise.estimators.segmenter import Segmenter
+    from labelwise.estimators.t_jepa import TJEPA
     from labelwise.methods import cards as methods
 
 _HOMES = {
@@ -37,11 +38,13 @@ _HOMES = {
     "Regressor": "estimators.regressor",
     "Segmenter": "estimators.segmenter",
     "SplitConformal": "certainty.conformal",
+    "TJEPA": "estimators.t_jepa",
     "forest_smoother": "certainty.forest_smoothers",
     "methods": "methods",
 }
 
 __all__ = [
+    "TJEPA",
     "Audit",
     "Classifier",
     "InputError",

@@ -212,26 +212,41 @@ def _fit_column(name: str, series: Any) -> dict[str, Any]:
     if series.dtype.kind in "mM":
         return {"name": name, "type": "date", "missing": missing, "parts": _fit_parts(_date_parts(series))}
     if series.dtype.kind in "biuf":
-        return {"name": name, "type": "number", "missing": missing, "parts": _fit_parts({"": _floats(series)})}
-    counts = series.astype(object).value_counts()
-    # Ties in frequency are settled by name: the order of the rows must not matter.
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-    kept = [str(category) for category, count in ranked[:MAX_CATEGORIES] if count > 1]
-    other = len(kept) < len(ranked)
+        return {"name": name, "type": "number", "missing": missing, "parts": _fit_parts({"": floats(series)})}
+    kept, other = frequent_categories(series)
     if len(kept) + other < 2 and not (kept and missing):
         kept, other = [], False
     return {"name": name, "type": "category", "missing": missing, "categories": kept, "other": other}
 
 
-def _floats(series: Any) -> NDArray[np.float64]:
+def frequent_categories(series: Any) -> tuple[list[str], bool]:
+    """The 50 most frequent categories of those that occur at least twice, and whether there are others."""
+    counts = series.astype(object).value_counts()
+    # Ties in frequency are settled by name: the order of the rows must not matter.
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    kept = [str(category) for category, count in ranked[:MAX_CATEGORIES] if count > 1]
+    return kept, len(kept) < len(ranked)
+
+
+def category_codes(series: Any, categories: list[str]) -> NDArray[np.int64]:
+    """Positions (n,) of texts in ``categories``: -1 where missing, ``len(categories)`` where none of them."""
+    import pandas as pd
+
+    codes = pd.Index(categories, dtype=object).get_indexer(series.to_numpy(dtype=object))
+    codes[(codes < 0) & ~series.isna().to_numpy()] = len(categories)
+    return codes.astype(np.int64)
+
+
+def floats(series: Any) -> NDArray[np.float64]:
+    """A column of numbers (n,), NaN where missing."""
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _date_parts(series: Any) -> dict[str, NDArray[np.float64]]:
     """Year, month, weekday and days since 1970, each float64 (n,) with NaN where missing."""
-    days = _floats((series - np.datetime64(0, "s")).dt.days)
+    days = floats((series - np.datetime64(0, "s")).dt.days)
     parts = {"year": series.dt.year, "month": series.dt.month, "weekday": series.dt.day_of_week}
-    return {name: _floats(values) for name, values in parts.items()} | {"day": days}
+    return {name: floats(values) for name, values in parts.items()} | {"day": days}
 
 
 def _fit_parts(parts: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
@@ -272,15 +287,11 @@ def _feature_names(column: dict[str, Any]) -> list[str]:
 def _encode_column(column: dict[str, Any], series: Any) -> NDArray[np.float64]:
     missing = series.isna().to_numpy()  # (n,)
     if column["type"] == "category":
-        import pandas as pd
-
-        categories = column["categories"]
-        codes = pd.Index(categories, dtype=object).get_indexer(series.to_numpy(dtype=object))  # (n,), -1 = none of them
-        codes[(codes < 0) & ~missing] = len(categories)
-        width = len(categories) + column["other"]
+        codes = category_codes(series, column["categories"])
+        width = len(column["categories"]) + column["other"]
         encoded = (codes[:, None] == np.arange(width)).astype(np.float64)  # (n, width)
     else:
-        parts = _date_parts(series) if column["type"] == "date" else {"": _floats(series)}
+        parts = _date_parts(series) if column["type"] == "date" else {"": floats(series)}
         encoded = np.empty((len(series), len(column["parts"])))
         for place, part in enumerate(column["parts"]):
             values = np.where(missing, part["fill"], parts[part["part"]])

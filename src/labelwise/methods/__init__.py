@@ -34,9 +34,9 @@ METHOD_FILES = (
     "methods.regression.c_mixup",
     "audit.card",
     "certainty.forest_smoothers",
-    "methods.classification.ps_kd",
     "methods.bags.llp_bp",
     "methods.pretraining.t_jepa",
+    "methods.classification.ps_kd",
 )
 
 
