@@ -49,7 +49,8 @@ class RegressionAudit(SuspectList):
     ``scores`` (n,) by ``method``, low = suspicious, 1 where the target is unknown; ``is_issue`` (n,) bool; ``ranked``
     indices of the issues, worst first, with ``given`` and ``suggested``, their targets and predictions, and
     ``differences``, their |residual| / spread, all (issues,). ``typical`` is the median of |residual| / spread over all
-    rows, ``threshold`` what that must reach to be an issue, infinite where no target need be wrong. ``noise``: the share of wrong targets with an interval. ``num_unknown`` targets are NaN.
+    rows, ``threshold`` what that must reach to be an issue, infinite where no target need be wrong. ``noise``: the
+    share of wrong targets with an interval. ``num_unknown`` targets are NaN.
     """
 
     method: str
