@@ -51,7 +51,78 @@ class Task(NamedTuple):
     compare: Callable[[Answer, Answer], dict[str, Any]]
 
 
-TASKS: dict[str, Task] = {}
+def write_multilabel(folder: Path, size: Size) -> None:
+    """labels.npy (rows, classes) int8 and pred_probs.npy float32: each class in 2 to 20% of the rows, a fair model, 5% of
+    the present labels missing and 1% of the absent ones wrongly given.
+    """
+    num_rows, num_classes = size
+    rng = np.random.default_rng(0)
+    labels = np.lib.format.open_memmap(folder / "labels.npy", "w+", np.int8, size)
+    probs = np.lib.format.open_memmap(folder / "pred_probs.npy", "w+", np.float32, size)
+    rates = rng.uniform(0.02, 0.2, num_classes)
+    step = max(1, 5_000_000 // num_classes)
+    for start in range(0, num_rows, step):
+        shape = (min(step, num_rows - start), num_classes)
+        truth = rng.random(shape) < rates
+        logits = rng.standard_normal(shape, dtype=np.float32) * 1.5 + np.where(truth, 2.0, -3.0).astype(np.float32)
+        is_wrong = rng.random(shape) < np.where(truth, 0.05, 0.01)
+        probs[start : start + len(truth)] = 1 / (1 + np.exp(-logits))
+        labels[start : start + len(truth)] = truth ^ is_wrong
+    labels[0] = 0  # cleanlab refuses a class that all rows have
+
+
+def multilabel_labelwise(folder: Path) -> Answer:
+    """Issues, ranking and scores of examples, from mapped files."""
+    from labelwise import audit_multilabel
+
+    labels, probs = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("labels", "pred_probs"))
+    found = audit_multilabel(labels, probs)
+    return {"row": found.issues.row, "class": found.issues.label_class, "ranked": found.ranked, "scores": found.scores}
+
+
+def multilabel_cleanlab(folder: Path) -> Answer:
+    """The same with cleanlab's functions, which take label-sets as lists; it runs one process a core, its default."""
+    from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
+    from cleanlab.multilabel_classification.rank import get_label_quality_scores
+
+    labels, probs = (np.load(folder / f"{name}.npy") for name in ("labels", "pred_probs"))
+    sets = [np.flatnonzero(row).tolist() for row in labels]
+    mask = find_multilabel_issues_per_class(sets, probs)
+    scores = get_label_quality_scores(sets, probs)
+    row, label_class = np.nonzero(mask)
+    ranked = np.flatnonzero(mask.any(axis=1))
+    return {"row": row, "class": label_class, "ranked": ranked[np.argsort(scores[ranked])], "scores": scores}
+
+
+def compare_multilabel(ours: Answer, theirs: Answer) -> dict[str, Any]:
+    """Issues that only one of them has, and the largest difference of a score."""
+    mine, other = ({*zip(each["row"].tolist(), each["class"].tolist(), strict=True)} for each in (ours, theirs))
+    return {
+        "issues": len(other),
+        "issues_that_differ": len(mine ^ other),
+        "largest_gap_of_scores": float(np.abs(ours["scores"] - theirs["scores"]).max()),
+    }
+
+
+TASKS = {
+    "multilabel": Task(
+        title="The audit of multi-labels",
+        text=(
+            "From .npy files of probabilities (rows x classes, float32) and labels (int8) to the labels that look "
+            "wrong by confident learning of each class, filter `prune_by_noise_rate`, and the score of each example. "
+            "cleanlab takes the labels of a row as a list, which is made within its time, and works on one class after "
+            "the other. Issues can differ where equal probabilities straddle the last place to be taken: cleanlab "
+            "leaves their order to the processor. Every job runs once in a process of its own; medians of rounds in "
+            "which the jobs take turns, ratios taken within a round."
+        ),
+        axes=("rows", "classes"),
+        presets={"quick": [(20_000, 20)], "coco": [(122_218, 80)], "wide": [(50_000, 500)], "long": [(1_000_000, 20)]},
+        tiny=(200, 3),
+        write=write_multilabel,
+        jobs={OURS: multilabel_labelwise, PEER: multilabel_cleanlab},
+        compare=compare_multilabel,
+    ),
+}
 
 
 def run_job(task: Task, name: str, folder: Path) -> None:

@@ -10,12 +10,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from labelwise.audit.audit import Audit, audit
+    from labelwise.audit.multilabel import MultilabelAudit, audit_multilabel
     from labelwise.certainty.conformal import SplitConformal
     from labelwise.certainty.forest_smoothers import forest_smoother
     from labelwise.certainty.label_powerset import LabelPowersetICP
     from labelwise.errors import InputError
-    from labelwise.estimators.classifier import Classifier
     from labelwise.estimators.bag_classifier import BagClassifier
+    from labelwise.estimators.classifier import Classifier
     from labelwise.estimators.local_clusterer import LocalClusterer
     from labelwise.estimators.multilabel_classifier import MultiLabelClassifier
     from labelwise.estimators.node_classifier import NodeClassifier
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Audit": "audit.audit",
     "audit": "audit.audit",
-    "Classifier": "estimators.classifier",
-    "InputError": "errors",
     "audit_multilabel": "audit.multilabel",
     "BagClassifier": "estimators.bag_classifier",
+    "Classifier": "estimators.classifier",
+    "InputError": "errors",
     "LabelPowersetICP": "certainty.label_powerset",
     "LocalClusterer": "estimators.local_clusterer",
     "MultiLabelClassifier": "estimators.multilabel_classifier",
+    "MultilabelAudit": "audit.multilabel",
     "NodeClassifier": "estimators.node_classifier",
     "Regressor": "estimators.regressor",
     "Segmenter": "estimators.segmenter",
@@ -46,17 +48,19 @@ _HOMES = {
 __all__ = [
     "TJEPA",
     "Audit",
+    "BagClassifier",
     "Classifier",
     "InputError",
     "LabelPowersetICP",
     "LocalClusterer",
     "MultiLabelClassifier",
-    "BagClassifier",
+    "MultilabelAudit",
     "NodeClassifier",
     "Regressor",
     "Segmenter",
     "SplitConformal",
     "audit",
+    "audit_multilabel",
     "forest_smoother",
     "methods",
 ]

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from labelwise.errors import InputError
-from labelwise.labels.check import check_labels, check_labels_and_pred_probs, check_multilabels, check_pred_probs
+from labelwise.labels.check import (
+    check_labels,
+    check_labels_and_pred_probs,
+    check_multilabels,
+    check_pred_probs,
+    check_presence_probs,
+)
 
 HALVES = np.full((4, 2), 0.5)
 
@@ -149,3 +155,32 @@ def test_several_labels_may_be_boolean_and_int64_is_not_copied() -> None:
 def test_bad_labels_of_several_a_row_are_refused(given: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_multilabels(given)
+
+
+@pytest.mark.parametrize(
+    ("probs", "message"),
+    [
+        ([0.5], r"shape \(1,\)"),
+        ([["a"]], "type"),
+        ([[0.5, np.nan]], "row 7, column 1 is nan"),
+        ([[0.5, 0.2], [np.inf, 0.5]], "row 8, column 0 is inf"),
+        ([[-1e-9]], "row 7, column 0 is -1e-09.*sigmoid"),
+        ([[2]], "row 7, column 0 is 2"),
+    ],
+)
+def test_bad_probabilities_of_presence_are_refused(probs: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_presence_probs(probs, first_row=7)  # type: ignore[arg-type]
+
+
+def test_probabilities_of_presence_need_not_sum_to_one() -> None:
+    probs = np.array([[1.0, 1.0], [0.0, 0.0]], dtype=np.float32)
+    assert check_presence_probs(probs) is probs
+    assert check_presence_probs(probs.astype(np.float16)).dtype == np.float32
+    assert check_presence_probs([[1, 0]]).dtype == np.float64
+    assert check_presence_probs(np.empty((0, 2))).shape == (0, 2)
+
+
+def test_the_first_row_of_a_block_of_multilabels_counts() -> None:
+    with pytest.raises(InputError, match="row 11, column 1 is 2"):
+        check_multilabels([[1, 0], [0, 2]], first_row=10)

@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labelwise.card import Card
 from labelwise.errors import InputError
-from labelwise.labels.check import check_multilabels
+from labelwise.labels.check import check_multilabels, check_presence_probs
 from labelwise.numerics.subset_sums import count_subset_sums, smallest_subset_sums, subset_sums_best_first
 
 STEPS = 1e12  # score steps in 1: exact for outputs of up to 6 decimals with d = 2
@@ -381,18 +381,10 @@ def _check_power(d: float) -> float:
 
 
 def _check_outputs(outputs: ArrayLike) -> Floats:
-    given = np.asarray(outputs)
-    if given.ndim != 2 or not given.shape[1]:
-        raise InputError(f"outputs has shape {given.shape}: give one row for each example, one column for each label.")
-    if given.dtype.kind not in "iuf":
-        raise InputError(f"outputs has type {given.dtype}: give floating-point probabilities.")
-    checked = given.astype(np.float64, copy=False)
-    is_bad = ~((checked >= 0) & (checked <= 1))  # NaN fails every comparison
-    if is_bad.any():
-        row, column = np.argwhere(is_bad)[0]
+    checked = check_presence_probs(outputs, name="outputs").astype(np.float64, copy=False)
+    if not checked.shape[1]:
         raise InputError(
-            f"outputs row {row}, column {column} is {checked[row, column]:.6g}: "
-            "give probabilities from 0 to 1 (a sigmoid turns logits into them)."
+            f"outputs has shape {checked.shape}: give one row for each example, one column for each label."
         )
     return checked
 

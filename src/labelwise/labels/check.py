@@ -32,11 +32,11 @@ def check_labels(labels: ArrayLike, *, num_classes: int | None = None, name: str
     return given.astype(np.int64, copy=False)
 
 
-def check_multilabels(labels: ArrayLike, *, name: str = "labels") -> NDArray[np.int64]:
+def check_multilabels(labels: ArrayLike, *, first_row: int = 0, name: str = "labels") -> NDArray[np.int64]:
     """Labels of a task with several a row as (n, labels) int64: 1, 0 or -1 = unknown.
 
     Integers of any width and booleans pass; floats pass when every one is a whole number. An array that is already
-    int64 is returned as it is, not copied. Raises InputError.
+    int64 is returned as it is, not copied. first_row: number of the first row in the messages. Raises InputError.
     """
     given = np.asarray(labels)
     if given.ndim != 2:
@@ -46,8 +46,31 @@ def check_multilabels(labels: ArrayLike, *, name: str = "labels") -> NDArray[np.
     is_bad = ~((given == 1) | (given == 0) | (given == UNLABELLED))
     if is_bad.any():
         row, column = np.argwhere(is_bad)[0]
-        raise InputError(f"{name} row {row}, column {column} is {given[row, column]}: give 1, 0 or -1 = unknown.")
+        raise InputError(
+            f"{name} row {first_row + row}, column {column} is {given[row, column]}: give 1, 0 or -1 = unknown."
+        )
     return given.astype(np.int64, copy=False)
+
+
+def check_presence_probs(pred_probs: ArrayLike, *, first_row: int = 0, name: str = "pred_probs") -> NDArray[Any]:
+    """Probabilities (n, labels) that labels apply, each from 0 to 1 by itself; rows need not sum to 1.
+
+    float32 and float64 are returned as they are, float16 as float32, integers as float64. first_row: number of the
+    first row in the messages. Raises InputError.
+    """
+    probs = np.asarray(pred_probs)
+    if probs.ndim != 2:
+        raise InputError(f"{name} has shape {probs.shape}: give one row for each example, one column for each label.")
+    if probs.dtype.kind not in "iuf":
+        raise InputError(f"{name} has type {probs.dtype}: give floating-point probabilities.")
+    is_bad = ~((probs >= 0) & (probs <= 1))  # NaN fails every comparison
+    if is_bad.any():
+        row, column = np.argwhere(is_bad)[0]
+        raise InputError(
+            f"{name} row {first_row + row}, column {column} is {probs[row, column]:.6g}: "
+            "give probabilities from 0 to 1 (a sigmoid turns logits into them)."
+        )
+    return probs.astype(_float_type(probs.dtype), copy=False)
 
 
 def check_pred_probs(
