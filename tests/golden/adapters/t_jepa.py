@@ -92,7 +92,11 @@ def encoder_weights(given: Mapping[str, Any]) -> dict[str, Tensor]:
     count = sum(name.startswith(categories) for name in given)
     tables = [floats(given[f"{categories}{column}.weight"]) for column in range(count)]
     width = weights["tokenizer.bias"].shape[1]
-    return weights | {"tokenizer.embedding": torch.cat([*tables, torch.zeros(0, width, dtype=torch.float64)])}
+    return weights | {
+        # JSON has no shape for a table without rows.
+        "tokenizer.weight": weights["tokenizer.weight"].reshape(-1, width),
+        "tokenizer.embedding": torch.cat([*tables, torch.zeros(0, width, dtype=torch.float64)]),
+    }
 
 
 def predictor_weights(given: Mapping[str, Any]) -> dict[str, Tensor]:
