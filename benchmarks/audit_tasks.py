@@ -52,7 +52,7 @@ class Task(NamedTuple):
 
 
 def write_multilabel(folder: Path, size: Size) -> None:
-    """labels.npy (rows, classes) int8 and pred_probs.npy float32: each class in 2 to 20% of the rows, a fair model, 5% of
+    """labels.npy (rows, classes) int8, pred_probs.npy float32: each class in 2 to 20% of the rows, a fair model, 5% of
     the present labels missing and 1% of the absent ones wrongly given.
     """
     num_rows, num_classes = size

@@ -12,9 +12,11 @@ from labelwise.labels.noise import (
     CIFAR10_PAIRS,
     apply_matrix,
     check_noise_matrix,
+    drop_labels,
     empirical_matrix,
     human_votes,
     instance_dependent,
+    miss_positives,
     move_symmetric,
     noise_rate,
     pair_matrix,
@@ -429,3 +431,39 @@ def test_measures_count_rows_where_both_are_known() -> None:
         noise_rate([0, 1], [0, 1, 2])
     with pytest.raises(InputError, match="truth row 0 is 5"):
         empirical_matrix([0], [5], 3)
+
+
+def test_dropped_labels_are_unknown_and_the_rest_stays() -> None:
+    labels = np.random.default_rng(0).integers(-1, 2, (400, 5))
+    given = drop_labels(labels, 0.3, np.random.default_rng(1))
+    kept = given != -1
+    assert np.array_equal(given[kept], labels[kept])
+    known = int((labels != -1).sum())
+    assert binomtest(int(kept.sum()), known, 0.3).pvalue > RARE
+    np.testing.assert_array_equal(drop_labels(labels, 0.3, np.random.default_rng(1)), given)
+    np.testing.assert_array_equal(drop_labels(labels, 1, np.random.default_rng(1)), labels)
+    assert (drop_labels(labels, 0, np.random.default_rng(1)) == -1).all()
+
+
+def test_missed_positives_are_absent_and_the_rest_stays() -> None:
+    labels = np.random.default_rng(0).integers(-1, 2, (400, 5))
+    given = miss_positives(labels, 0.4, np.random.default_rng(1))
+    positive = labels == 1
+    assert np.array_equal(given[~positive], labels[~positive])
+    assert set(given[positive]) == {0, 1}
+    assert binomtest(int((given[positive] == 0).sum()), int(positive.sum()), 0.4).pvalue > RARE
+    np.testing.assert_array_equal(miss_positives(labels, 0, np.random.default_rng(1)), labels)
+    assert not (miss_positives(labels, 1, np.random.default_rng(1)) == 1).any()
+
+
+@pytest.mark.parametrize("corrupt", [drop_labels, miss_positives])
+def test_bad_multilabels_and_rates_are_refused(corrupt: Any) -> None:
+    rng = np.random.default_rng(0)
+    for labels, rate, message in (
+        ([[1, 0]], 1.5, "rate is 1.5"),
+        ([[1, 0]], np.nan, "rate is nan"),
+        ([[1, 2]], 0.5, "row 0, column 1 is 2"),
+        ([1, 0], 0.5, "shape"),
+    ):
+        with pytest.raises(InputError, match=message):
+            corrupt(labels, rate, rng)
