@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from labelwise.audit.audit import Audit, audit
     from labelwise.audit.multilabel import MultilabelAudit, audit_multilabel
+    from labelwise.audit.regression import RegressionAudit, audit_regression
+    from labelwise.audit.segmentation import SegmentationAudit, audit_segmentation
     from labelwise.certainty.conformal import SplitConformal
     from labelwise.certainty.forest_smoothers import forest_smoother
     from labelwise.certainty.label_powerset import LabelPowersetICP
@@ -29,6 +31,8 @@ _HOMES = {
     "Audit": "audit.audit",
     "audit": "audit.audit",
     "audit_multilabel": "audit.multilabel",
+    "audit_regression": "audit.regression",
+    "audit_segmentation": "audit.segmentation",
     "BagClassifier": "estimators.bag_classifier",
     "Classifier": "estimators.classifier",
     "InputError": "errors",
@@ -37,7 +41,9 @@ _HOMES = {
     "MultiLabelClassifier": "estimators.multilabel_classifier",
     "MultilabelAudit": "audit.multilabel",
     "NodeClassifier": "estimators.node_classifier",
+    "RegressionAudit": "audit.regression",
     "Regressor": "estimators.regressor",
+    "SegmentationAudit": "audit.segmentation",
     "Segmenter": "estimators.segmenter",
     "SplitConformal": "certainty.conformal",
     "TJEPA": "estimators.t_jepa",
@@ -56,11 +62,15 @@ __all__ = [
     "MultiLabelClassifier",
     "MultilabelAudit",
     "NodeClassifier",
+    "RegressionAudit",
     "Regressor",
+    "SegmentationAudit",
     "Segmenter",
     "SplitConformal",
     "audit",
     "audit_multilabel",
+    "audit_regression",
+    "audit_segmentation",
     "forest_smoother",
     "methods",
 ]

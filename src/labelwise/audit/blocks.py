@@ -83,6 +83,15 @@ def read_labels(path: Path, column: str, num_classes: int) -> Ints:
     raise InputError(f"{path} is neither .npy nor .parquet: save the labels with numpy.save.")
 
 
+def map_npy(path: Path) -> NDArray[Any]:
+    """The array in a .npy file, mapped for reading. Raises InputError."""
+    if path.suffix != ".npy":
+        raise InputError(f"{path} is no .npy file: save the array with numpy.save.")
+    _check_exists(path)
+    array: NDArray[Any] = _load_npy(path, "r")
+    return array
+
+
 class NpySource:
     """A (n, classes) array in a .npy file, C order."""
 
