@@ -25,6 +25,7 @@ REPRODUCTIONS = MappingProxyType(
         "nacl": "nacl",
         "compress-features": "compress_features",
         "conr": "conr",
+        "erase": "erase",
         "forest-smoothers": "forest_smoothers",
         "local-graph-clustering": "local_clustering",
         "lp-icp": "lp_icp",
