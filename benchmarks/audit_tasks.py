@@ -2,6 +2,8 @@
 
     python benchmarks/audit_tasks.py multilabel --preset quick
     python benchmarks/audit_tasks.py multilabel --preset coco wide --out docs/results/bench-audit-multilabel.json
+    python benchmarks/audit_tasks.py segmentation --preset all --out docs/results/bench-audit-segmentation.json
+    python benchmarks/audit_tasks.py regression --preset all --out docs/results/bench-audit-regression.json
 
 Every job starts from .npy files and ends with the answer, in a process of its own, so that its peak memory is its own,
 and runs there once, as a user would run it. Files are in the page cache when timing starts; every job first runs on a
@@ -104,6 +106,90 @@ def compare_multilabel(ours: Answer, theirs: Answer) -> dict[str, Any]:
     }
 
 
+def write_segmentation(folder: Path, size: Size) -> None:
+    """masks.npy (images, side, side) uint8, pred_probs.npy (images, classes, side, side) float32: patches of a class, a
+    model that is unsure at their borders, and one patch in twenty labelled wrongly.
+    """
+    num_images, num_classes, side = size
+    rng = np.random.default_rng(0)
+    masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (num_images, side, side))
+    probs = np.lib.format.open_memmap(
+        folder / "pred_probs.npy", "w+", np.float32, (num_images, num_classes, side, side)
+    )
+    patch = max(side // 16, 1)
+    rows = np.arange(side) // patch
+    for image in range(num_images):
+        true = rng.integers(0, num_classes, (rows[-1] + 1, rows[-1] + 1))
+        given = np.where(rng.random(true.shape) < 0.05, rng.integers(0, num_classes, true.shape), true)
+        masks[image] = given[rows[:, None], rows]
+        logits = rng.standard_normal((num_classes, side, side), dtype=np.float32)
+        for reach, evidence in ((0, 4.0), (patch // 4, 2.5)):  # what a pixel is, and what it is near to
+            seen = np.roll(true[rows[:, None], rows], (reach, reach), axis=(0, 1))[None]
+            np.put_along_axis(logits, seen, np.take_along_axis(logits, seen, axis=0) + np.float32(evidence), axis=0)
+        np.exp(logits - logits.max(axis=0), out=logits)
+        probs[image] = logits / logits.sum(axis=0)
+
+
+def segmentation_labelwise(folder: Path) -> Answer:
+    """Issue pixels, scores of images and confused classes, from mapped files."""
+    from labelwise import audit_segmentation
+
+    found = audit_segmentation(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("masks", "pred_probs")))
+    images = np.repeat(np.arange(len(found.scores)), found.num_issues)
+    return {"issues": images * found.shapes[0].prod() + found.pixels, "scores": found.scores}
+
+
+def segmentation_cleanlab(folder: Path) -> Answer:
+    """Issue pixels and scores, without the confused classes; one process, which is quicker here than several."""
+    from cleanlab.segmentation.filter import find_label_issues
+    from cleanlab.segmentation.rank import get_label_quality_scores
+
+    masks, probs = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("masks", "pred_probs"))
+    issues = find_label_issues(masks, probs, downsample=1, n_jobs=1, verbose=False)
+    scores, _ = get_label_quality_scores(masks, probs, verbose=False)
+    return {"issues": np.flatnonzero(issues), "scores": scores}
+
+
+def compare_segmentation(ours: Answer, theirs: Answer) -> dict[str, Any]:
+    """Issue pixels that only one of them has, and the largest difference of a score."""
+    return {
+        "issue_pixels": len(theirs["issues"]),
+        "that_differ": len(np.setxor1d(ours["issues"], theirs["issues"])),
+        "largest_difference_of_a_score": float(f"{np.abs(ours['scores'] - theirs['scores']).max():.1g}"),
+    }
+
+
+def write_regression(folder: Path, size: Size) -> None:
+    """targets.npy, predictions.npy (rows,) float64: a fair model, one target in twenty exchanged for another."""
+    rng = np.random.default_rng(0)
+    true = rng.gamma(2.0, 2.0, size)
+    targets = true + rng.standard_t(5, size)
+    targets = np.where(rng.random(size) < 0.05, rng.permutation(targets), targets)
+    np.save(folder / "targets.npy", targets)
+    np.save(folder / "predictions.npy", true + 0.3 * rng.standard_normal(size))
+
+
+def regression_labelwise(folder: Path) -> Answer:
+    """Scores, issues, and the share of wrong targets with an interval, from mapped files."""
+    from labelwise import audit_regression
+
+    files = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("targets", "predictions"))
+    return {"scores": audit_regression(*files, rank_by="outre").scores}
+
+
+def regression_cleanlab(folder: Path) -> Answer:
+    """The scores alone, by cleanlab's default."""
+    from cleanlab.regression.rank import get_label_quality_scores
+
+    targets, predictions = (np.load(folder / f"{name}.npy") for name in ("targets", "predictions"))
+    return {"scores": get_label_quality_scores(targets, predictions)}
+
+
+def compare_regression(ours: Answer, theirs: Answer) -> dict[str, Any]:
+    """The largest difference of a score."""
+    return {"largest_difference_of_a_score": float(f"{np.abs(ours['scores'] - theirs['scores']).max():.1g}")}
+
+
 TASKS = {
     "multilabel": Task(
         title="The audit of multi-labels",
@@ -121,6 +207,38 @@ TASKS = {
         write=write_multilabel,
         jobs={OURS: multilabel_labelwise, PEER: multilabel_cleanlab},
         compare=compare_multilabel,
+    ),
+    "segmentation": Task(
+        title="The audit of masks",
+        text=(
+            "From .npy files of masks (images x side x side, uint8) and probabilities (images x classes x side x side, "
+            "float32), both mapped, to the issue pixels and the scores of images; labelwise also counts which classes "
+            "are confused. cleanlab without down-sampling, in one process. Files are in the page cache, imports and "
+            "compiled loops loaded; every job runs once in a process of its own, and the peak is that of the whole "
+            "process. Medians of rounds in which the jobs take turns; ratios are taken within a round."
+        ),
+        axes=("images", "classes", "side"),
+        presets={"quick": [(4, 5, 64)], "all": [(100, 20, 128), (20, 20, 512), (40, 20, 512)]},
+        tiny=(2, 3, 16),
+        write=write_segmentation,
+        jobs={OURS: segmentation_labelwise, PEER: segmentation_cleanlab},
+        compare=compare_segmentation,
+    ),
+    "regression": Task(
+        title="The audit of numeric targets",
+        text=(
+            "From .npy files of targets and out-of-sample predictions (rows, float64) to the score OUTRE of every "
+            "target; labelwise also finds the issues and the share of wrong targets. Up to 16,384 rows both take every "
+            "pair of rows; beyond, labelwise takes cells of a grid for neighbours. Files are in the page cache, "
+            "imports and compiled loops loaded; every job runs once in a process of its own, and the peak is that of "
+            "the whole process. Medians of rounds in which the jobs take turns; ratios are taken within a round."
+        ),
+        axes=("rows",),
+        presets={"quick": [(1_000,)], "all": [(2_000,), (10_000,), (20_000,)]},
+        tiny=(100,),
+        write=write_regression,
+        jobs={OURS: regression_labelwise, PEER: regression_cleanlab},
+        compare=compare_regression,
     ),
 }
 
