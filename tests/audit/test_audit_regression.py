@@ -196,6 +196,9 @@ def test_heavy_tails_are_not_taken_for_wrong_targets() -> None:
     # As normal residuals with the same median, some 300 of them lie beyond 3 deviations.
     assert flagged < 30
     assert any("may all be right" in note for note in found.noise.notes)
+    alike = audit_regression(np.linspace(-1, 1, 200), np.zeros(200))
+    assert not alike.is_issue.any()
+    assert any("ranking still says" in note for note in alike.noise.notes)
 
 
 def test_few_of_the_issues_are_right_targets() -> None:

@@ -65,7 +65,7 @@ class RegressionAudit(SuspectList):
     noise: TargetNoise
     num_unknown: int
 
-    def suspects(self) -> Iterator[tuple[object, ...]]:
+    def suspects(self) -> Iterator[tuple[Any, ...]]:
         """The issues, worst first: index, target, prediction, score, why."""
         for row, given, suggested, times in zip(
             self.ranked, self.given, self.suggested, self.differences / max(self.typical, TINY), strict=True
@@ -107,6 +107,9 @@ def audit_regression(
     noise = _noise(sample, len(excess), rng)
     typical = median(excess)
     threshold = _threshold(excess, noise, false_share)
+    if np.isinf(threshold):
+        note = "No difference is large enough to call a target wrong; the ranking still says where to look first."
+        noise = noise._replace(notes=(*noise.notes, note))
     is_issue = np.zeros(len(known), dtype=bool)
     is_issue[known] = excess >= threshold
     differences = excess[excess >= threshold]

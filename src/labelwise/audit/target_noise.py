@@ -90,7 +90,7 @@ def estimate_target_noise(targets: Array, predictions: Array, spread: Array, rng
     counting, counting_error = _counting(targets, predictions, spread, excess / scale, rng)
     core = fitted if needed else without
     found = TargetNoise(rate, 0.0, 1.0, rate, counting, float(np.exp(core[0])) * scale, float(np.exp(core[1])))
-    half = norm.ppf(0.5 + CONFIDENCE / 2)
+    half = float(norm.ppf(0.5 + CONFIDENCE / 2))
     return found._replace(
         rate=rate if needed else 0.0,
         low=max(0.0, min(rate, counting, _seen(fitted, sample)) - half * max(error, counting_error)) if needed else 0.0,
