@@ -160,9 +160,9 @@ TABLE = [
     Row("dllp", "dllp", toy=GROUPS, differs=BAGS),
     Row("llp-bp", "llp-bp", toy=GROUPS, epochs=12, differs=BAGS),
     Row(
-        "llp-bp-count",
+        "llp-bp-pairs",
         "llp-bp",
-        {"bag_factor": "count", "bag_lambda": 1.0, "sim_lambda": 1.0, "rounds": 1, "start": "zero", "loss_lambda": 0.0},
+        {"bag_factor": "pairs", "bag_lambda": 1.0, "sim_lambda": 1.0, "rounds": 1, "start": "zero", "loss_lambda": 0.0},
         toy=GROUPS,
         differs=BAGS,
     ),

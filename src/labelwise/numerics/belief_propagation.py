@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 STARTS = ("neutral", "zero")
 # Messages at rest: a change of log-odds by so much moves a probability by a quarter of it.
-AT_REST = 1e-3
+AT_REST = 1e-2
 
 
 class Convergence(NamedTuple):
@@ -145,7 +145,9 @@ def _check_potentials(unary: ArrayLike, edges: ArrayLike, coupling: ArrayLike) -
                 f"edges row {row} is {pairs[row].tolist()}: give two different variables of 0 to {len(u) - 1}."
             )
     # One sum tells of NaN, infinity, and potentials too large to add up.
-    if not np.isfinite(np.abs(u).sum() + np.abs(J).sum()):
+    with np.errstate(over="ignore"):
+        total = np.abs(u).sum() + np.abs(J).sum()
+    if not np.isfinite(total):
         raise InputError("unary or coupling hold NaN, infinity or numbers too large to add up: repair or scale them.")
     return u, pairs, J
 

@@ -12,10 +12,11 @@ from labelwise.errors import InputError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Reals = NDArray[np.floating]
 METRICS = ("cosine", "euclidean")
 # Exact search compares all rows with all: 20,000 of them take seconds, a million would take hours.
 EXACT_ROWS = 20_000
-NUM_TREES, LEAF_ROWS = 4, 256
+NUM_TREES, LEAF_ROWS, MOST_NEIGHBOURS = 4, 256, 100
 BLOCK_PAIRS = 1 << 18
 
 
@@ -45,9 +46,11 @@ def knn_pairs(
     k = min(n_neighbors, count - 1)
     if count <= EXACT_ROWS:
         distances, found = _exact(rows, k, metric)
+    elif generator is None:
+        raise InputError(f"{count} rows are searched by random trees: give a generator to draw them.")
+    elif k > MOST_NEIGHBOURS:
+        raise InputError(f"n_neighbors is {k}: among {count} rows give at most {MOST_NEIGHBOURS}.")
     else:
-        if generator is None:
-            raise InputError(f"{count} rows are searched by random trees: give a generator to draw them.")
         distances, found = _by_trees(rows, k, metric, generator)
     is_near = np.isfinite(distances) if max_distance is None else distances < max_distance
     heads, places = np.nonzero(is_near)
@@ -68,7 +71,7 @@ def matern_half(X: ArrayLike, pairs: Ints, length_scale: float = 1.0) -> Floats:
     return np.exp(-distances / length_scale)
 
 
-def _check_rows(X: ArrayLike) -> NDArray[np.floating]:
+def _check_rows(X: ArrayLike) -> Reals:
     rows = np.asarray(X)
     if rows.ndim != 2 or rows.dtype.kind not in "biuf":
         raise InputError(f"X has shape {rows.shape} and type {rows.dtype}: give numbers as (n, features).")
@@ -79,7 +82,7 @@ def _check_rows(X: ArrayLike) -> NDArray[np.floating]:
     return rows
 
 
-def _exact(rows: NDArray[np.floating], k: int, metric: str) -> tuple[Floats, Ints]:
+def _exact(rows: Reals, k: int, metric: str) -> tuple[Reals, Ints]:
     """Distances and ids (n, k) of the nearest rows."""
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
@@ -88,9 +91,7 @@ def _exact(rows: NDArray[np.floating], k: int, metric: str) -> tuple[Floats, Int
         return NearestNeighbors(n_neighbors=k, metric=metric, algorithm="brute").fit(rows).kneighbors()
 
 
-def _by_trees(
-    rows: NDArray[np.floating], k: int, metric: str, generator: np.random.Generator
-) -> tuple[NDArray[np.floating], Ints]:
+def _by_trees(rows: Reals, k: int, metric: str, generator: np.random.Generator) -> tuple[Reals, Ints]:
     """Distances and ids (n, k) of near rows, infinite where fewer were met."""
     points = rows.astype(np.float32)
     if metric == "cosine":
@@ -101,7 +102,7 @@ def _by_trees(
         columns = slice(tree * k, (tree + 1) * k)
         for leaf in _leaves(points, generator):
             near = points[leaf]  # (s, d)
-            norms = np.square(near).sum(axis=1)
+            norms = np.einsum("ij,ij->i", near, near)  # (s,)
             gaps = np.maximum(norms[:, None] + norms - 2 * near @ near.T, 0)  # (s, s)
             np.fill_diagonal(gaps, np.inf)
             places = np.argpartition(gaps, k - 1, axis=1)[:, :k]
@@ -111,7 +112,7 @@ def _by_trees(
     places = np.argpartition(squares, k - 1, axis=1)[:, :k]
     squares, found = np.take_along_axis(squares, places, axis=1), np.take_along_axis(found, places, axis=1)
     # On the unit sphere half a squared distance is one minus the cosine.
-    return squares / 2 if metric == "cosine" else np.sqrt(squares), found.astype(np.int64)
+    return squares * np.float32(0.5) if metric == "cosine" else np.sqrt(squares), found.astype(np.int64)
 
 
 def _leaves(points: NDArray[np.float32], generator: np.random.Generator) -> Iterator[Ints]:
@@ -122,7 +123,7 @@ def _leaves(points: NDArray[np.float32], generator: np.random.Generator) -> Iter
         if len(rows) <= LEAF_ROWS:
             yield rows
             continue
-        along = points[rows] @ generator.standard_normal(points.shape[1]).astype(np.float32)  # (m,)
+        along = points[rows] @ generator.standard_normal((points.shape[1],), dtype=np.float32)  # (m,)
         halves = np.argpartition(along, len(rows) // 2)
         parts += [rows[halves[: len(rows) // 2]], rows[halves[len(rows) // 2 :]]]
 
