@@ -24,6 +24,7 @@ REPRODUCTIONS = MappingProxyType(
         "elr": "elr",
         "nacl": "nacl",
         "compress-features": "compress_features",
+        "pu-mlc": "pu_mlc",
         "conr": "conr",
         "erase": "erase",
         "forest-smoothers": "forest_smoothers",
