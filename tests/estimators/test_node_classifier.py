@@ -142,6 +142,13 @@ def test_killed_and_resumed_gives_the_same(tmp_path: Path) -> None:
     assert len(again.history_) == 6
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_other_precisions(precision: str) -> None:
+    options: dict[str, Any] = {"network": "gat-2x4", "epochs": 40, "precision": precision}
+    model = tiny(**options).fit(scipy.sparse.csr_array(np.maximum(X, 0)), TRUTH, graph=GRAPH)
+    assert (model.predict() == TRUTH).mean() > 0.8
+
+
 def test_clones_are_unfitted_and_alike() -> None:
     model = tiny(weight_decay=0.1).fit(X, Y, graph=GRAPH)
     twin = clone(model)

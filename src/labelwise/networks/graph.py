@@ -83,7 +83,7 @@ class Attention(nn.Module):
         scores = functional.leaky_relu(asked.index_select(0, receiver) + answered.index_select(0, sender), 0.2)
         attention = _softmax_by(scores, receiver, len(hidden))  # (entries, heads)
         messages = hidden.index_select(0, sender) * attention[:, :, None]  # (entries, heads, width)
-        return torch.zeros_like(hidden).index_add(0, receiver, messages).flatten(1) + self.bias
+        return messages.new_zeros(hidden.shape).index_add(0, receiver, messages).flatten(1) + self.bias
 
 
 class GraphNetwork(nn.Module):
@@ -195,7 +195,7 @@ def _softmax_by(scores: Tensor, group: Tensor, num_groups: int) -> Tensor:
         0, index, scores.detach(), "amax", include_self=False
     )
     exponents = (scores - highest.index_select(0, group)).exp()
-    sums = torch.zeros_like(highest).index_add(0, group, exponents)
+    sums = exponents.new_zeros(highest.shape).index_add(0, group, exponents)
     return exponents / sums.index_select(0, group)
 
 

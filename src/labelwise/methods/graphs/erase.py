@@ -278,8 +278,9 @@ def fit_classifier(embeddings: Tensor, labels: Tensor, num_classes: int) -> tupl
 
 def _logdet(rows: Tensor, scale: float) -> Tensor:
     """``logdet(I + scale rows^T rows)`` of rows (m, p), through the smaller of the two Gram matrices."""
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))  # there is no Cholesky factor in half precision
     gram = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
-    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    identity = torch.eye(len(gram), dtype=rows.dtype, device=rows.device)
     factor, _ = torch.linalg.cholesky_ex(identity + scale * gram)
     return 2.0 * factor.diagonal().log().sum()
 
