@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelwise.methods.bags.llp_bp import aggregate_loss, bag_potentials
+from labelwise.methods.bags.llp_bp import aggregate_loss
+from labelwise.numerics.bag_potentials import bag_potentials
 from labelwise.numerics.belief_propagation import binary_belief_propagation
 from labelwise.numerics.neighbours import knn_pairs, matern_half
 

@@ -18,11 +18,11 @@ from labelwise.methods.bags.llp_bp import (
     LLPBP,
     AggregateEmbeddingNet,
     aggregate_loss,
-    bag_potentials,
     choose_pseudo_labels,
     pseudo_labels,
 )
 from labelwise.networks.build import build_network
+from labelwise.numerics.bag_potentials import bag_potentials
 from labelwise.numerics.belief_propagation import CountFactors, binary_belief_propagation
 from labelwise.training.data import TrainingData
 from labelwise.training.loop import train
@@ -82,7 +82,7 @@ def test_order_and_direction_of_pairs_do_not_matter() -> None:
 
 
 def marginals(case: Case, bag_lambda: float, sim_lambda: float, **options: Any) -> np.ndarray:
-    options = {"num_iters": 500, "bag_factor": "pairs"} | options
+    options = {"num_iters": 500, "tol": 0.0, "bag_factor": "pairs"} | options
     return pseudo_labels(
         case.pairs, case.sims, case.bags, bag_lambda=bag_lambda, sim_lambda=sim_lambda, **options
     ).probs
@@ -158,7 +158,7 @@ def test_start_at_zero_magnetises_and_neutral_does_not() -> None:
 
 def test_the_weights_whose_bags_miss_least_are_chosen() -> None:
     case = Case(5, n=30, share=0.2)
-    found = choose_pseudo_labels(case.pairs, case.sims, case.bags, num_iters=50)
+    found = choose_pseudo_labels(case.pairs, case.sims, case.bags, num_iters=50, tol=0.0)
     errors = {}
     for weights in itertools.product((0.1, 0.5, 2.0), (0.5, 2.0)):
         probs = marginals(case, *weights, num_iters=50, bag_factor="count")
@@ -252,7 +252,7 @@ def test_pseudo_labels_and_predictions_find_the_instances(bag_factor: str) -> No
     rows = recipe.extra_manifest()["belief_propagation"]
     assert len(rows) == 2
     for row in rows:
-        assert row["iterations"] == 100
+        assert 0 < row["iterations"] <= 100
         assert row["bag_error"] < 3
         assert row["bag_lambda"] in (0.1, 0.5, 2.0)
 
@@ -301,7 +301,7 @@ def test_a_given_weight_is_used() -> None:
 
 def test_pseudo_labels_are_those_of_belief_propagation() -> None:
     case = Case(6)
-    found = pseudo_labels(case.pairs, case.sims, case.bags, bag_lambda=0.4, sim_lambda=0.7, num_iters=20)
+    found = pseudo_labels(case.pairs, case.sims, case.bags, bag_lambda=0.4, sim_lambda=0.7, num_iters=20, tol=0.0)
     _, edges, coupling = bag_potentials(case.pairs, case.sims, np.arange(9), np.zeros(9), 0.0, 0.7)
     unary = -0.7 * np.array([case.sims[(case.pairs == row).any(axis=1)].sum() for row in range(9)])
     counts = CountFactors(case.bags, 0.4)

@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from labelwise.card import Card
 from labelwise.errors import InputError
-from labelwise.labels.bags import Bags, check_bags
+from labelwise.labels.bags import Bags
 from labelwise.labels.corrections import Corrections
 from labelwise.networks.network import Network, Standardize
+from labelwise.numerics.bag_potentials import check_weights, pair_potentials, similarity_potentials
 from labelwise.numerics.belief_propagation import (
     STARTS,
     Convergence,
@@ -41,15 +42,8 @@ Floats = NDArray[np.float64]
 BAG_FACTORS = ("pairs", "count")
 # Tried where no weights are given; the counts of the bags choose.
 BAG_LAMBDAS, SIM_LAMBDAS = (0.1, 0.5, 2.0), (0.5, 2.0)
+REPORTED = ("bag_lambda", "sim_lambda", "bag_error", "iterations", "residual")
 ROWS_A_BLOCK = 4096
-
-
-class Potentials(NamedTuple):
-    """unary (n,) float64; edges (e, 2), i < j, sorted by i then j; coupling (e,) float64."""
-
-    unary: Floats
-    edges: Ints
-    coupling: Floats
 
 
 class PseudoLabels(NamedTuple):
@@ -72,24 +66,6 @@ class AggregateTerms(NamedTuple):
     bag_loss: Tensor
 
 
-def bag_potentials(
-    pairs: ArrayLike,
-    sims: ArrayLike,
-    bag_ids: ArrayLike,
-    bag_counts: ArrayLike,
-    bag_lambda: float,
-    sim_lambda: float,
-) -> Potentials:
-    """Potentials of ``-bag_lambda sum_b (sum_(i in b) y_i - c_b)^2 - sim_lambda sum_(i,j) k_ij (y_i - y_j)^2`` (eq. 1).
-
-    pairs (m, 2), each once, and sims (m,) are the neighbours; bag_ids (n,) are 0 to B - 1, bag_counts (B,). All pairs
-    of a bag are edges; one that is a pair of neighbours too stands once, its couplings added. Raises InputError.
-    Cost: 24 bytes an edge, of which a bag of s rows has s (s - 1) / 2.
-    """
-    _check_weights(bag_lambda=bag_lambda, sim_lambda=sim_lambda)
-    return _pair_potentials(pairs, sims, check_bags(bag_ids, bag_counts), bag_lambda, sim_lambda)
-
-
 def pseudo_labels(
     pairs: Ints,
     sims: Floats,
@@ -100,6 +76,7 @@ def pseudo_labels(
     threshold: float = 0.5,
     num_iters: int = 100,
     damping: float = 0.5,
+    tol: float = 1e-3,
     start: str = "neutral",
     bag_factor: str = "count",
 ) -> PseudoLabels:
@@ -107,17 +84,17 @@ def pseudo_labels(
 
     ``bag_factor="count"`` treats a bag as one factor with exact messages instead of as its pairs (as published,
     ``"pairs"``): the same distribution with fewer loops, so that strong bags settle and come nearer to their counts, in
-    less time and memory. Raises InputError.
+    less time and memory. Messages that change by less than ``tol`` decide no label, so that ends it. Raises InputError.
     """
     _check_options(threshold, bag_factor, start)
-    _check_weights(bag_lambda=bag_lambda, sim_lambda=sim_lambda)
+    check_weights(bag_lambda=bag_lambda, sim_lambda=sim_lambda)
     counts = None
     if bag_factor == "pairs":
-        potentials = _pair_potentials(pairs, sims, bags, bag_lambda, sim_lambda)
+        potentials = pair_potentials(pairs, sims, bags, bag_lambda, sim_lambda)
     else:
-        potentials = _similarity_potentials(pairs, sims, bags, sim_lambda)
+        potentials = similarity_potentials(pairs, sims, bags, sim_lambda)
         counts = CountFactors(bags, bag_lambda)
-    found = binary_belief_propagation(*potentials, num_iters, damping, start=start, counts=counts)
+    found = binary_belief_propagation(*potentials, num_iters, damping, tol, start, counts=counts)
     gaps = bags.sums(found.marginals >= threshold) - bags.counts  # (B,)
     error = float(np.abs(gaps).mean()) if len(gaps) else 0.0
     return PseudoLabels(found.marginals, error, bag_lambda, sim_lambda, found.info)
@@ -188,16 +165,15 @@ class LLPBP(BagRecipe):
 
     Training is divided into ``rounds`` of equal length, each from the same start weights; from the second on,
     neighbours are those of the last round's embedding. Columns are brought to mean 0 and deviation 1 / sqrt(columns)
-    before neighbours are sought. ``bag_lambda`` and ``sim_lambda`` weigh counts and similarities; where one is None it
-    is chosen from a small grid by the bags' counts (as published both are tuned by labelled instances; their defaults
-    are 10). ``bag_factor`` is ``count`` or, as published, ``pairs``. With early stopping, patience may end training before a later round. ``extra_manifest`` tells for each
-    round what was chosen, how far the counts are missed, and how belief propagation came to rest; a warning says where
-    it did not.
+    before neighbours are sought. ``bag_lambda`` and ``sim_lambda`` weigh counts and similarities; one that is None is
+    chosen from a small grid by the bags' counts (as published both are tuned by labelled instances; their defaults are
+    10). ``bag_factor`` is ``count`` or, as published, ``pairs``. With early stopping, patience may end training before
+    a later round. ``extra_manifest`` tells for each round what was chosen, how far the counts are missed, and how
+    belief propagation came to rest; a warning says where it did not.
     """
 
     network: AggregateEmbeddingNet
     probs: Tensor
-    pseudo: Tensor
     found: Tensor
 
     def __init__(
@@ -219,7 +195,7 @@ class LLPBP(BagRecipe):
     ) -> None:
         super().__init__(build_network)
         _check_options(threshold, bag_factor, start)
-        _check_weights(bag_lambda=bag_lambda, sim_lambda=sim_lambda, loss_lambda=loss_lambda)
+        check_weights(bag_lambda=bag_lambda, sim_lambda=sim_lambda, loss_lambda=loss_lambda)
         if rounds < 1 or bag_width < 1 or n_neighbors < 1:
             raise InputError(f"rounds is {rounds}, bag_width {bag_width}, n_neighbors {n_neighbors}: give at least 1.")
         self.network = AggregateEmbeddingNet(self.network, bag_width)  # type: ignore[arg-type]
@@ -309,86 +285,9 @@ class LLPBP(BagRecipe):
         return rows
 
 
-REPORTED = ("bag_lambda", "sim_lambda", "bag_error", "iterations", "residual")
-
-
 def _scaled(rows: Tensor) -> NDArray[np.float32]:
     """Rows (n, d) with columns of mean 0 and deviation 1 / sqrt(d)."""
     return (Standardize.fit(rows)(rows) / math.sqrt(rows.shape[1])).numpy()
-
-
-def _pair_potentials(pairs: ArrayLike, sims: ArrayLike, bags: Bags, bag_lambda: float, sim_lambda: float) -> Potentials:
-    """The potentials of bags as pairs and of similarities, united."""
-    near = _similarity_potentials(pairs, sims, bags, sim_lambda)
-    unary = near.unary - bag_lambda * (1.0 - 2.0 * bags.counts[bags.of_row])
-    count = max(len(unary), 1)
-    keys, edges = near.edges @ [count, 1], _bag_keys(bags)
-    coupling = np.full(len(edges), -2.0 * bag_lambda)
-    places = np.searchsorted(edges, keys)
-    is_both = np.zeros(len(keys), dtype=bool)
-    if len(edges):
-        is_both = edges[np.minimum(places, len(edges) - 1)] == keys
-    coupling[places[is_both]] += near.coupling[is_both]
-    edges = np.insert(edges, places[~is_both], keys[~is_both])
-    coupling = np.insert(coupling, places[~is_both], near.coupling[~is_both])
-    return Potentials(unary, np.stack(np.divmod(edges, count), axis=1), coupling)
-
-
-def _similarity_potentials(pairs: ArrayLike, sims: ArrayLike, bags: Bags, sim_lambda: float) -> Potentials:
-    """The potentials of similarities alone."""
-    count = len(bags.of_row)
-    edges, weights = _check_similarities(pairs, sims, count)
-    unary = np.bincount(edges.ravel(), weights=np.repeat(-sim_lambda * weights, 2), minlength=count)  # (n,)
-    return Potentials(unary.astype(np.float64, copy=False), edges, 2.0 * sim_lambda * weights)
-
-
-def _check_similarities(pairs: ArrayLike, sims: ArrayLike, count: int) -> tuple[Ints, Floats]:
-    """Pairs (m, 2), i < j, sorted by i then j, and their similarities (m,)."""
-    given, weights = np.asarray(pairs), np.asarray(sims, dtype=np.float64)
-    if given.size == 0:
-        given = np.empty((0, 2), dtype=np.int64)
-    if given.ndim != 2 or given.shape[1] != 2 or given.dtype.kind not in "iu" or weights.shape != (len(given),):
-        raise InputError(
-            f"pairs have shape {given.shape} and type {given.dtype}, sims {weights.shape}: "
-            "give integers (m, 2) and one similarity for each pair."
-        )
-    wrong = ((given < 0) | (given >= count)).any(axis=1) | (given[:, 0] == given[:, 1])
-    # NaN fails every comparison, so the test says what is right, not what is wrong.
-    wrong |= ~((weights >= 0) & (weights < np.inf))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(
-            f"pairs row {row} is {given[row].tolist()} with similarity {weights[row]}: "
-            f"give two different rows of 0 to {count - 1} and a finite similarity of 0 or more."
-        )
-    edges = np.sort(given.astype(np.int64), axis=1)
-    order = np.lexsort((edges[:, 1], edges[:, 0]))
-    edges = edges[order]
-    is_repeat = (edges[1:] == edges[:-1]).all(axis=1)
-    if is_repeat.any():
-        row = int(order[int(is_repeat.argmax()) + 1])
-        raise InputError(f"pairs row {row} is {given[row].tolist()}, which stands there twice: give each pair once.")
-    return edges, weights[order]
-
-
-def _bag_keys(bags: Bags) -> Ints:
-    """Keys i n + j, i < j, of all pairs within bags, sorted."""
-    order, starts = bags.members()
-    count, sizes = len(order), bags.sizes
-    parts = []
-    for size in np.unique(sizes[sizes > 1]).tolist():
-        members = order[starts[:-1][sizes == size][:, None] + np.arange(size)]  # (bags, size), ascending
-        low, high = np.triu_indices(size, 1)
-        parts.append((members[:, low] * count + members[:, high]).ravel())
-    keys = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-    keys.sort()
-    return keys
-
-
-def _check_weights(**weights: float | None) -> None:
-    for name, value in weights.items():
-        if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{name} is {value}: give a finite number of 0 or more.")
 
 
 def _check_options(threshold: float, bag_factor: str, start: str) -> None:
