@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 from torch.utils.data import TensorDataset
 
 from labelwise import Classifier, InputError, MultiLabelClassifier, audit_multilabel
+from labelwise.methods import find_recipe
 
 
 def tiny(recipe: str = "auto", **changes: Any) -> MultiLabelClassifier:
@@ -64,6 +65,17 @@ def test_the_default_recipe_leaves_unknown_labels_out() -> None:
             ]
         )
     )
+
+
+def test_positives_alone_are_learnt_among_the_unknown(tmp_path: Path) -> None:
+    X, y = examples()
+    positives = np.where(y == 1, 1, -1)
+    model, named = tiny().fit(X, positives), tiny("pu-mlc").fit(X, positives)
+    assert np.array_equal(model.predict_logits(X), named.predict_logits(X))
+    model.save(tmp_path)
+    assert np.array_equal(MultiLabelClassifier.load(tmp_path).predict_logits(X), model.predict_logits(X))
+    positives[0] = y[0]
+    assert type(tiny().fit(X, positives).recipe_) is find_recipe("multilabel-cross-entropy")
 
 
 def test_labels_may_be_of_any_kind_of_numbers() -> None:

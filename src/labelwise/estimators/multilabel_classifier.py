@@ -26,19 +26,20 @@ class MultiLabelClassifier(ClassifierMixin, NetworkEstimator):
     (x, y) pairs whose pictures are (channels, height, width). y (n, classes) holds 1 where a label applies, 0 where it
     does not and -1 where that is not known. Rows of which nothing is known take part: ``pu-mlc`` learns from them.
 
-    The default recipe is ``multilabel-cross-entropy``, which leaves unknown entries out; where hardly an absent label
-    is known, or absent ones cannot be relied on, take ``pu-mlc``. The parameters are those of
+    The recipe ``auto`` is ``multilabel-cross-entropy``, which leaves unknown entries out, or ``pu-mlc`` where no label
+    is known to be absent; take that also where absent ones are few or cannot be relied on. The parameters are those of
     ``labelwise.estimators.base.NetworkEstimator``. ``validation_fraction`` holds out rows with a known label to measure
     mean average precision on after each epoch and, with ``early_stopping``, to stop by. Fitting costs ``epochs``
     forward and backward passes over the data, times the card's ``cost``.
 
-    Attributes: ``classes_`` (columns of y), ``history_`` (one dict an epoch), ``best_epoch_`` (0-based), ``network_``,
-    ``backbone_name_``, ``recipe_``, ``train_rows_`` (positions of the rows trained on), ``corrections_`` (None: no
-    recipe of this task corrects labels).
+    Attributes: ``classes_`` (columns of y), ``knows_absent_`` (whether y holds a 0), ``history_`` (one dict an epoch),
+    ``best_epoch_`` (0-based), ``network_``, ``backbone_name_``, ``recipe_``, ``train_rows_`` (positions of the rows
+    trained on), ``corrections_`` (None: no recipe of this task corrects labels).
     """
 
     task = MULTILABEL
     default_recipe = "multilabel-cross-entropy"
+    positives_recipe = "pu-mlc"
 
     def fit(
         self,
@@ -63,6 +64,7 @@ class MultiLabelClassifier(ClassifierMixin, NetworkEstimator):
         if not is_known.any():
             raise InputError("y has no known label (all are -1): give at least one 1 or 0 to train on")
         self.classes_ = np.arange(labels.shape[1])
+        self.knows_absent_ = bool((labels == 0).any())
         pretrained = self._choose_network(given)
         inputs = self._to_features(given)
         rows, validation = np.arange(len(labels)), None
@@ -109,14 +111,20 @@ class MultiLabelClassifier(ClassifierMixin, NetworkEstimator):
         tags.target_tags.multi_output = True
         return tags
 
+    def _recipe_name(self) -> str:
+        if self.recipe == "auto" and not self.knows_absent_:
+            return self.positives_recipe
+        return super()._recipe_name()
+
     def _num_outputs(self) -> int:
         return len(self.classes_)
 
     def _task_state(self) -> dict[str, Any]:
-        return {"num_classes": len(self.classes_)}
+        return {"num_classes": len(self.classes_), "knows_absent": self.knows_absent_}
 
     def _set_task_state(self, state: Mapping[str, Any]) -> None:
         self.classes_ = np.arange(int(state["num_classes"]))
+        self.knows_absent_ = bool(state["knows_absent"])
 
 
 def _read_labels(inputs: Tensor | Dataset, y: Any, num_classes: int | None = None, *, suffix: str = "") -> np.ndarray:

@@ -9,7 +9,8 @@ That loss lives on ratios and is happiest where the network starts trained: from
 """
 
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +28,6 @@ EPS = 1e-10
 SMALLEST_TEMPERATURE = 1e-6
 
 
-class Model(Protocol):
-    """Logits (B, classes) of inputs (B, ...)."""
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Return them."""
-
-
 class PUMLCTerms(NamedTuple):
     """What is minimised, and its parts: the variational loss, and the mixup regulariser before it is weighed."""
 
@@ -44,7 +38,7 @@ class PUMLCTerms(NamedTuple):
 
 @torch.no_grad()
 def adaptive_temperature(logits: Tensor, alpha: float = 1.0) -> Tensor:
-    """Temperature of each class (C,), ``min(alpha * deviation over the batch, 1)``, without gradient (step 1).
+    """Temperature of each class (C,), ``min(alpha * deviation over the batch, 1)``, without gradient.
 
     ``logits`` (B, C). Logits that are all alike, as in a batch of one, have no spread to sharpen: temperature 1.
     An ``alpha`` of infinity gives 1 everywhere.
@@ -56,7 +50,7 @@ def adaptive_temperature(logits: Tensor, alpha: float = 1.0) -> Tensor:
 
 @torch.no_grad()
 def rebalance_weight(probs: Tensor, gamma: float = 0.55) -> Tensor:
-    """Weight of each class's unlabelled term (C,), ``mean probability ** gamma``, without gradient (step 2)."""
+    """Weight of each class's unlabelled term (C,), ``mean probability ** gamma``, without gradient."""
     return probs.mean(dim=0) ** gamma
 
 
@@ -68,7 +62,7 @@ def pu_mlc_loss(
     eps: float = EPS,
     reduction: str = "sum",
 ) -> Tensor:
-    """Variational positive-unlabelled loss (step 3): ``w log mean phi - mean over positives of log phi``, a class.
+    """Variational positive-unlabelled loss: ``w log mean phi - mean over positives of log phi``, a class.
 
     ``logits`` (B, C) float; ``labels`` (B, C), 1 where present: everything else is unlabelled, and positives are among
     the unlabelled too. A class without positives has no positive term. ``sum`` and ``mean`` are over classes; ``none``
@@ -85,12 +79,12 @@ def pu_mlc_loss(
 
 
 def pu_mixup_targets(logits: Tensor, labels: Tensor) -> Tensor:
-    """Soft targets (B, C): 1 where the label is 1, elsewhere what the model says, without temperature (step 4)."""
+    """Soft targets (B, C): 1 where the label is 1, elsewhere what the model says, without temperature."""
     return torch.where(labels == 1, 1.0, logits.sigmoid())
 
 
 def log_mixup_consistency(
-    model_fn: Model,
+    model_fn: Callable[[Tensor], Tensor],
     x: Tensor,
     labels: Tensor,
     logits: Tensor,
@@ -101,7 +95,7 @@ def log_mixup_consistency(
     generator: torch.Generator | None = None,
     eps: float = EPS,
 ) -> Tensor:
-    """Squared gap of log targets and log predictions of mixed examples: mean over pairs, sum over classes (step 4).
+    """Squared gap of log targets and log predictions of mixed examples: mean over pairs, sum over classes.
 
     The first half of ``x`` (B, ...), in the order ``perm`` (B // 2,) int64, is mixed with the second half; with an odd
     B the middle row takes no part, and a single row is mixed with itself. ``lam`` is the weight of the first half.
