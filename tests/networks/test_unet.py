@@ -38,4 +38,18 @@ def test_the_hourglass_lacks_the_skips() -> None:
 def test_prediction_does_not_depend_on_the_batch() -> None:
     network = build_unet("unet-8-8", (1, 9, 9), 3)
     inputs = torch.randn(4, 1, 9, 9)
+    network(inputs)
+    network.eval()
     torch.testing.assert_close(network(inputs)[:1], network(inputs[:1]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 4), (1, 4, 4)])
+def test_one_small_image_trains(shape: tuple[int, int, int]) -> None:
+    network = build_unet("unet-4-4-4", shape, 2)  # a single pixel on the coarsest level
+    before = {name: value.clone() for name, value in network.named_buffers() if "levels.2" in name}
+    network(torch.randn(1, *shape)).sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers() if name in before)
+    network(torch.randn(2, *shape))
+    moved = [name for name, value in network.named_buffers() if name in before and not torch.equal(value, before[name])]
+    assert len(moved) == len(before) > 0

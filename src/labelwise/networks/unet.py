@@ -140,12 +140,22 @@ class TimmEncoder(nn.Module):
         return self.backbone(pictures)
 
 
+class PixelBatchNorm(nn.BatchNorm2d):
+    """BatchNorm that takes a batch of a single pixel too: one has no deviation, so the statistics so far must do."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return normalised inputs (B, channels, h, w)."""
+        if self.training and inputs.numel() == inputs.shape[1]:
+            statistics = (self.running_mean, self.running_var, self.weight, self.bias)
+            return functional.batch_norm(inputs, *statistics, training=False, eps=self.eps)
+        return super().forward(inputs)
+
+
 def _block(inputs: int, outputs: int) -> nn.Sequential:
-    """Two convolutions with GroupNorm, which does not depend on what else is in the batch."""
+    """Two convolutions with BatchNorm: on scenes of few objects, GroupNorm was stuck at the background for long."""
     layers: list[nn.Module] = []
     for before in (inputs, outputs):
-        groups = outputs // 8 if outputs % 8 == 0 else 1
-        layers += [nn.Conv2d(before, outputs, 3, padding=1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU()]
+        layers += [nn.Conv2d(before, outputs, 3, padding=1, bias=False), PixelBatchNorm(outputs), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
