@@ -121,6 +121,7 @@ Y = np.array([0, 1] * 4)
 ROWS = [f"{value},{'red' if value % 2 else 'blue'}" for value in range(8)]
 TABLE = csv_of("x,label", *ROWS)
 LABEL = {"label": "label"}
+CLASSES = {"task": "classification"}
 TEXT = {"label": "label", "text": "text"}
 TEXTS = [f"some words {value},{'red' if value % 2 else 'blue'}" for value in range(4)]
 IMAGE = {"label": "label", "image": "image"}
@@ -161,7 +162,9 @@ CASES: dict[str, Bad] = {
     "only the label": Bad(csv_of("label", "a", "b", "a", "b"), ("no column to learn from",), options=LABEL),
     "one class": Bad(csv_of("x,label", "1,a", "2,a"), ("one class only", "'a'"), options=LABEL),
     "all labels missing": Bad(csv_of("x,label", "1,", "2,NaN"), ("no example carries a label",), options=LABEL),
-    "regression target": Bad(csv_of("x,label", "1,0.5", "2,1.25", "3,2"), ("regression", "0.5"), options=LABEL),
+    "regression target": Bad(
+        csv_of("x,label", "1,0.5", "2,1.25", "3,2"), ("regression", "0.5"), options=LABEL | CLASSES
+    ),
     "identifier as label": Bad(
         csv_of("x,label", *(f"{v},id{v}" for v in range(9))), ("identifier", "9"), options=LABEL
     ),
@@ -220,7 +223,9 @@ CASES: dict[str, Bad] = {
     "no parquet rows": Bad(
         parquet_of(x=pa.array([], pa.float64()), label=pa.array([], pa.string())), ("no rows",), options=LABEL
     ),
-    "label column of lists": Bad(parquet_of(x=[1, 2], label=[["a"], ["b"]]), ("list", "one class"), options=LABEL),
+    "label column of lists": Bad(
+        parquet_of(x=[1, 2], label=[["a"], ["b"]]), ("list", "one class"), options=LABEL | CLASSES
+    ),
     "null picture bytes": Bad(
         parquet_of(image=[png(), None, b"", png(), b"junk"], label=list("ababa")),
         rejected={1: "empty", 2: "empty", 4: "not an image"},
@@ -256,10 +261,10 @@ CASES: dict[str, Bad] = {
     "pickled X": Bad(zip_of(X_npy=npy(np.array([{}, {}], object), allow_pickle=True), y_npy=npy(Y)), ("pickled",)),
     "pickled y": Bad(zip_of(X_npy=npy(X), y_npy=npy(np.array(["a", 1] * 4, object), allow_pickle=True)), ("pickled",)),
     "lengths differ": Bad(npz_of(X=X, y=Y[:5]), ("5 rows", "X has 8")),
-    "one-hot y": Bad(npz_of(X=X, y=np.eye(8)), ("argmax",)),
+    "one-hot y": Bad(npz_of(X=X, y=np.eye(8)), ("argmax",), options=CLASSES),
     "y out of range": Bad(npz_of(X=X, y=np.where(np.arange(8) == 3, -7, Y)), ("-7", "row 4")),
     "y infinite": Bad(npz_of(X=X, y=np.where(np.arange(8) == 3, np.inf, Y)), ("infinite", "row 4")),
-    "y fractional": Bad(npz_of(X=X, y=np.linspace(0, 1, 8)), ("regression",)),
+    "y fractional": Bad(npz_of(X=X, y=np.linspace(0, 1, 8)), ("regression",), options=CLASSES),
     "y one class": Bad(npz_of(X=X, y=np.ones(8, int)), ("one class only",)),
     "y minus one and two": Bad(npz_of(X=X, y=3 * Y - 1), ("one class only", "-1 means unlabelled")),
     "NaN in X": Bad(npz_of(X=with_nan(np.nan), y=Y), rejected={2: "NaN"}),

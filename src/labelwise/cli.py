@@ -47,11 +47,20 @@ Label = Annotated[str | None, typer.Option(help="Column that holds the labels.")
 Text = Annotated[str | None, typer.Option(help="Column of texts.")]
 Image = Annotated[str | None, typer.Option(help="Column of pictures (JPEG or PNG bytes).")]
 Truth = Annotated[str | None, typer.Option(help="Column of true labels, only ever used to score.")]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="classification, multilabel, regression, segmentation, nodes or bags [default: what the data speak of].",
+    ),
+]
+Bag = Annotated[str | None, typer.Option(help="Column that says which bag a row is in; only counts of bags are used.")]
+Edges = Annotated[Path | None, typer.Option(help="Edge list (CSV or Parquet) between the rows of a table of nodes.")]
 SplitColumn = Annotated[str | None, typer.Option("--split", help="Column that marks held-out rows as 'test'.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of named data sets.", envvar="LABELWISE_DATA", show_envvar=True)
 ]
-Recipe = Annotated[str, typer.Option(help="Robust recipe; see 'labelwise methods'.")]
+Recipe = Annotated[str, typer.Option(help="Robust recipe; see 'labelwise methods' [auto: the task's own].")]
 Network = Annotated[str, typer.Option(help="auto, mlp, cnn, linear or any timm model.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights file of the pretrained backbone.")]
 Download = Annotated[bool, typer.Option("--download", help="Allow the download of backbone weights.")]
@@ -125,11 +134,14 @@ def run(
     image: Image = None,
     truth: Truth = None,
     split: SplitColumn = None,
+    task: TaskName = None,
+    bag: Bag = None,
+    edges: Edges = None,
     out: Out = None,
     data_dir: DataDir = None,
     limit: Limit = None,
     image_size: ImageSize = None,
-    recipe: Recipe = "elr",
+    recipe: Recipe = "auto",
     network: Network = "auto",
     weights: Weights = None,
     download: Download = False,
@@ -151,7 +163,8 @@ def run(
 
     _run_job(
         Options(
-            source=source, label=label, text=text, image=image, truth=truth, split=split, out=_str(out),
+            source=source, label=label, text=text, image=image, truth=truth, split=split, task=task, bag=bag,
+            edges=_str(edges), out=_str(out),
             data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
             weights=_str(weights), download=download, epochs=epochs, folds=folds, filter_by=filter_by, alpha=alpha,
             accelerator=accelerator, devices=devices, precision=precision, skip=tuple(skip or ()), seed=seed,
@@ -168,11 +181,14 @@ def train(
     image: Image = None,
     truth: Truth = None,
     split: SplitColumn = None,
+    task: TaskName = None,
+    bag: Bag = None,
+    edges: Edges = None,
     out: Out = None,
     data_dir: DataDir = None,
     limit: Limit = None,
     image_size: ImageSize = None,
-    recipe: Recipe = "elr",
+    recipe: Recipe = "auto",
     network: Network = "auto",
     weights: Weights = None,
     download: Download = False,
@@ -188,7 +204,8 @@ def train(
 
     _run_job(
         Options(
-            source=source, label=label, text=text, image=image, truth=truth, split=split, out=_str(out),
+            source=source, label=label, text=text, image=image, truth=truth, split=split, task=task, bag=bag,
+            edges=_str(edges), out=_str(out),
             data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
             weights=_str(weights), download=download, epochs=epochs, accelerator=accelerator, devices=devices,
             precision=precision, skip=("audit", "trust"), seed=seed,
@@ -201,19 +218,30 @@ def train(
 def audit(
     source: Source = None,
     pred_probs: Annotated[
-        Path | None, typer.Option(help="Out-of-sample probabilities: .npy, or .parquet with a column a class.")
+        Path | None,
+        typer.Option(
+            "--pred-probs",
+            "--predictions",
+            help="Out-of-sample probabilities, or numbers for regression: .npy, or .parquet with a column a class.",
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Given labels: .npy or .parquet.")] = None,
+    spread: Annotated[
+        Path | None, typer.Option(help="How far off each prediction of a number usually is: .npy.")
+    ] = None,
     label: Label = None,
     text: Text = None,
     image: Image = None,
     truth: Truth = None,
     split: SplitColumn = None,
+    task: TaskName = None,
+    bag: Bag = None,
+    edges: Edges = None,
     out: Out = None,
     data_dir: DataDir = None,
     limit: Limit = None,
     image_size: ImageSize = None,
-    recipe: Recipe = "elr",
+    recipe: Recipe = "auto",
     network: Network = "auto",
     weights: Weights = None,
     download: Download = False,
@@ -224,24 +252,27 @@ def audit(
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
-    """Only audit: from data, or from probabilities and labels of your own (needs no model and no torch)."""
+    """Only audit: from data, or from predictions and labels of your own (needs no model and no torch)."""
     if pred_probs is not None or labels is not None:
         if source is not None:
             raise InputError(f"an audit of --pred-probs or --labels takes no other data: leave out {source} or those")
         of_data = {
             "text": text, "image": image, "truth": truth, "split": split, "limit": limit, "image-size": image_size,
-            "weights": weights, "epochs": epochs, "folds": folds,
+            "weights": weights, "epochs": epochs, "folds": folds, "bag": bag, "edges": edges,
         }  # fmt: skip
         without_effect = [name for name, value in of_data.items() if value is not None]
         if without_effect:
             raise InputError(f"--{without_effect[0]} has no effect on an audit of --pred-probs: leave it out")
-        _audit_files(pred_probs, labels, label, filter_by, out, as_json)
+        _audit_files(task, pred_probs, labels, label, filter_by, spread, out, as_json)
         return
+    if spread is not None:
+        raise InputError("--spread belongs to an audit of --predictions: give those, or leave it out")
     from labelwise.job.options import Options
 
     _run_job(
         Options(
-            source=source, label=label, text=text, image=image, truth=truth, split=split, out=_str(out),
+            source=source, label=label, text=text, image=image, truth=truth, split=split, task=task, bag=bag,
+            edges=_str(edges), out=_str(out),
             data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
             weights=_str(weights), download=download, epochs=epochs, folds=folds, filter_by=filter_by,
             skip=("learn", "trust"), seed=seed,
@@ -353,10 +384,12 @@ def _run_job(options: "Options", resume: bool, as_json: bool = False) -> None:
 
 
 def _audit_files(
+    task: str | None,
     pred_probs: Path | None,
     labels: Path | None,
     label: str | None,
     filter_by: str | None,
+    spread: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -364,7 +397,9 @@ def _audit_files(
 
     if pred_probs is None:
         raise InputError("an audit of probabilities needs --pred-probs FILE and, unless it holds them, --labels FILE")
-    summary = audit_files(pred_probs, labels, label=label, filter_by=filter_by, out=out)
+    summary = audit_files(
+        pred_probs, labels, task=task or "classification", label=label, filter_by=filter_by, spread=spread, out=out
+    )
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
         return

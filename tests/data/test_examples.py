@@ -1,4 +1,3 @@
-import json
 from typing import Any
 
 import numpy as np
@@ -74,14 +73,6 @@ def test_subset_keeps_places_and_truth() -> None:
 def test_locations_may_be_a_function_of_the_position() -> None:
     data = examples_of(np.arange(4.0)[:, None], [0, 1, 1, 2], locations=lambda index: f"row {index + 1}")
     assert data.subset([3]).location(0) == "row 14"
-
-
-def test_summary_is_json_and_counts() -> None:
-    rejected = [Rejection(3, "row 4", "bad")]
-    data = examples_of(np.zeros((4, 1)), [0, 0, -1, 2], rejected=rejected, split=np.array(["train", "test"] * 2))
-    summary = json.loads(json.dumps(data.summary()))
-    assert summary["class_counts"] == {"a": 2, "b": 0, "c": 1}
-    assert (summary["unlabelled"], summary["test_rows"], summary["rejected"]) == (1, 2, 1)
 
 
 def test_blocks_join_to_the_same() -> None:

@@ -75,7 +75,7 @@ def test_every_set_is_listed_and_missing_ones_say_what_to_do(nowhere: Path) -> N
     ("spec", "words"),
     [
         ("adlut", "did you mean adult"),
-        ("cora", "for graphs"),
+        ("cora", "for nodes"),
         ("digits:worst_label", "only one"),
         ("cifar10n:worst_label:many", "not a number of rows"),
         ("digits:1", "at least 2"),

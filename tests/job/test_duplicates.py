@@ -9,7 +9,7 @@ from labelwise.data.examples import duplicates
 from labelwise.data.open import open_data
 from labelwise.job.options import Options
 from labelwise.job.run import run
-from labelwise.job.steps import Parts, split
+from labelwise.job.parts import Parts, split
 
 
 def write(folder: Path, copies: int, rows: int = 150) -> Path:

@@ -22,9 +22,11 @@ from labelwise.data.classes import (
 )
 from labelwise.data.examples import Examples, Rejection
 from labelwise.data.folders import size_note
+from labelwise.data.label_forms import known_labels, no_labels, task_of_values
 from labelwise.data.rows import RowChecks, decode_split, row_location
 from labelwise.errors import InputError
 from labelwise.files import printable, quote, safe_name
+from labelwise.labels.check import check_multilabels
 
 _READ_BYTES = 1 << 24
 
@@ -123,18 +125,36 @@ class _Guard:
             raise InputError(f"{self._place} does not fit into memory: give a smaller file") from error
 
 
+def npz_task(file: NpzFile, label: str) -> str:
+    """The task that the arrays speak of: ``edges`` or ``bag`` beside them, else shape and type of the labels."""
+    if "edges" in file.names:
+        return "nodes"
+    if "bag" in file.names:
+        return "bags"
+    header = file.header(label)
+    if len(header.shape) == 3:
+        return "segmentation"
+    if len(header.shape) == 2 and header.shape[1] > 1:
+        return "multilabel"
+    return task_of_values(file.read(label).ravel()) if header.dtype.kind == "f" else "classification"
+
+
 def npz_schema(
-    file: NpzFile, label: str, truth: str | None, split: str | None, image_size: int | None, classes: Any
+    file: NpzFile,
+    label: str,
+    truth: str | None,
+    split: str | None,
+    image_size: int | None,
+    classes: Any,
+    task: str = "classification",
 ) -> tuple[dict[str, Any], list[str]]:
     """Settle the form of ``X`` and the classes of ``y``; returns (schema, notes).
 
     Raises InputError when they do not fit together.
     """
     header = check_inputs(file)
-    cells, place = _labels(file, label, header.shape[0]), _place(file, label)
-    names = list(classes or find_classes(cells, place))
-    notes = minus_one_notes(cells, names, place)
-    schema: dict[str, Any] = {"classes": names, "label": label, "truth": truth, "split": split}
+    names, notes = _class_names(file, label, header.shape[0], task, classes)
+    schema: dict[str, Any] = {"classes": names, "label": label, "truth": truth, "split": split, "task": task}
     if _holds_pictures(header):
         height, width, channels = _picture_shape(header.shape)
         size = pictures.check_size(image_size) if image_size is not None else height
@@ -144,6 +164,46 @@ def npz_schema(
     if header.dtype.kind in "US":
         return schema | {"kind": "texts", "text": "X"}, notes
     return schema | {"kind": "arrays", "shape": list(header.shape[1:]) or [1]}, notes
+
+
+def _class_names(file: NpzFile, label: str, rows: int, task: str, classes: Any) -> tuple[list[str], list[str]]:
+    """Names of the classes, those of an array ``classes`` where there is one; returns (names, notes)."""
+    if task == "regression":
+        return [], []
+    if task == "multilabel":
+        count = _label_table(file, label, rows).shape[1]
+        if "classes" not in file.names:
+            return list(classes or map(str, range(count))), []
+        names = [str(name) for name in file.read("classes").ravel()]
+        if len(names) != count:
+            raise InputError(f"{_place(file, 'classes')} has {len(names)} names for {count} columns: give one a column")
+        return names, []
+    cells, place = _labels(file, label, rows), _place(file, label)
+    names = list(classes or find_classes(cells, place))
+    return names, minus_one_notes(cells, names, place)
+
+
+def _label_table(file: NpzFile, name: str, rows: int) -> NDArray[np.int64]:
+    """Labels of several classes (n, classes) int64 of 1, 0 and -1."""
+    labels = check_multilabels(file.read(name), name=_place(file, name))
+    if len(labels) != rows:
+        raise InputError(f"{_place(file, name)} has {len(labels)} rows where X has {rows}: give one for each row")
+    return labels
+
+
+def _numbers(file: NpzFile, name: str, rows: int) -> NDArray[np.float64]:
+    """Numbers (n,) float64, NaN where unknown."""
+    header = file.header(name)
+    if header.shape not in ((rows,), (rows, 1)) or header.dtype.kind not in "biuf":
+        raise InputError(
+            f"{_place(file, name)} has shape {header.shape} and type {header.dtype} where X has {rows} rows: "
+            "give one number for each row"
+        )
+    values = file.read(name).astype(np.float64).ravel()
+    if np.isinf(values).any():
+        row = int(np.argmax(np.isinf(values))) + 1
+        raise InputError(f"{_place(file, name)} is infinite in row {row}: give a number, or NaN where unknown")
+    return values
 
 
 def check_inputs(file: NpzFile) -> Header:
@@ -213,26 +273,42 @@ def npz_blocks(file: NpzFile, schema: dict[str, Any], block_rows: int, strict: b
 
 
 class _Columns(NamedTuple):
-    given: NDArray[np.int64]
-    truth: NDArray[np.int64] | None
+    given: NDArray[Any]
+    truth: NDArray[Any] | None
     split: NDArray[np.str_] | None
+    bags: NDArray[np.object_] | None
 
 
 def _read_columns(file: NpzFile, schema: dict[str, Any], rows: int, strict: bool) -> _Columns:
     label, truth, split = schema.get("label"), schema.get("truth"), schema.get("split")
-    given = np.full(rows, UNLABELLED, dtype=np.int64)
+    given = no_labels(rows, schema)
     if label and (strict or label in file.names):
-        given = encode_labels(_labels(file, label, rows), schema["classes"])
+        given = _read_labels(file, label, rows, schema)
     true_labels = None
     if truth and (strict or truth in file.names):
-        true_labels = encode_labels(_labels(file, truth, rows), schema["classes"])
+        true_labels = _read_labels(file, truth, rows, schema)
     held_out = None
     if split and (strict or split in file.names):
         values = file.read(split)
         if values.shape != (rows,):
             raise InputError(f"{_place(file, split)} has shape {values.shape} where X has {rows} rows: one value a row")
         held_out = decode_split(values, _place(file, split))
-    return _Columns(given, true_labels, held_out)
+    bags = None
+    if schema.get("task") == "bags":
+        bags = file.read("bag")
+        if bags.shape != (rows,):
+            raise InputError(f"{_place(file, 'bag')} has shape {bags.shape} where X has {rows} rows: one bag a row")
+        bags = bags.astype(str).astype(object)
+    return _Columns(given, true_labels, held_out, bags)
+
+
+def _read_labels(file: NpzFile, name: str, rows: int, schema: dict[str, Any]) -> NDArray[Any]:
+    """Labels (n, ...) in the form of the task."""
+    if schema.get("task") == "regression":
+        return _numbers(file, name, rows)
+    if schema.get("task") == "multilabel":
+        return _label_table(file, name, rows)
+    return encode_labels(_labels(file, name, rows), schema["classes"])
 
 
 def _check_form(file: NpzFile, header: Header, schema: dict[str, Any]) -> None:
@@ -261,23 +337,25 @@ def _block_examples(
     elif schema["kind"] == "texts":
         inputs = checks.texts(_as_texts(block))
     given = columns.given[start : start + len(block)]
-    if strict:
+    if strict and given.ndim == 1:
         checks.reject(given == UNKNOWN, "its label is not one of the classes")
     kept = checks.kept()
     inputs = inputs[kept]
     if schema["kind"] == "images":
-        inputs = pictures.resize(_as_pictures(inputs), schema["image_size"], schema["channels"])
+        inputs = pictures.resize(as_pictures(inputs), schema["image_size"], schema["channels"])
     truth = None if columns.truth is None else columns.truth[start : start + len(block)]
     notes = [size_note(schema)] if schema["kind"] == "images" else []
-    if truth is not None and (truth == UNKNOWN).any():
+    if truth is not None and truth.dtype.kind == "i" and (truth == UNKNOWN).any():
         notes.append(STRANGE_TRUTH)
     return Examples(
         name=safe_name(file.path.stem),
         kind=schema["kind"],
         inputs=inputs,
-        given=np.maximum(given[kept], UNLABELLED),
+        given=known_labels(given[kept], schema),
         classes=tuple(schema["classes"]),
-        truth=None if truth is None else np.maximum(truth[kept], UNLABELLED),
+        truth=None if truth is None else known_labels(truth[kept], schema),
+        task=schema.get("task", "classification"),
+        bags=None if columns.bags is None else columns.bags[start + kept],
         index=start + kept,
         locations=row_location,
         split=None if columns.split is None else columns.split[start + kept],
@@ -293,7 +371,7 @@ def _as_texts(block: NDArray[Any]) -> NDArray[np.object_]:
     return block.astype(object)
 
 
-def _as_pictures(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def as_pictures(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(m, H, W), (m, H, W, C) or (m, C, H, W) to (m, H, W, C)."""
     if block.ndim == 3:
         return block[..., None]

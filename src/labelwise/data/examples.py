@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from labelwise.errors import InputError
 
 Kind = Literal["images", "table", "texts", "arrays"]
+TASKS = ("classification", "multilabel", "regression", "segmentation", "nodes", "bags")
+IGNORED_PIXEL = 255
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -31,7 +33,10 @@ class Examples:
 
     inputs: images uint8 (n, H, W, 1 or 3); arrays float32 (n, ...); table a pandas frame of n rows with float64
     (numbers), object (text categories, None where missing) and datetime64 columns; texts an object array (n,) of str.
-    given: int64 (n,), -1 = unlabelled. truth: int64 (n,) or None, -1 = unknown; only ever used to score.
+    given: labels in the form of the task. classification, nodes: int64 (n,), -1 = unlabelled. multi-label: int64
+    (n, classes) of 1, 0, -1 = unknown. regression: float64 (n,), NaN = unknown. segmentation: int64 (n, H, W), 255 =
+    ignore. bags: int64 (n,), of which only the counts in each of ``bags`` (n,) are known. truth: the same form or None;
+    only ever used to score. edges: int64 (2, m) positions of the linked rows, both ways, for the task nodes.
     index: int64 (n,), position in the source, which rejected rows do not shift. split: (n,) of "train" and "test",
     or None where the source declares no held-out rows. locations: one place a row, or a function of the position in
     the source. schema: JSON-able, what is needed to read other data of the same form.
@@ -40,15 +45,18 @@ class Examples:
     name: str
     kind: Kind
     inputs: Any
-    given: NDArray[np.int64]
+    given: NDArray[Any]
     classes: tuple[str, ...]
-    truth: NDArray[np.int64] | None
+    truth: NDArray[Any] | None
     index: NDArray[np.int64]
     locations: Sequence[str] | Callable[[int], str]
     split: NDArray[np.str_] | None = None
     rejected: list[Rejection] = field(default_factory=list)
     schema: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    task: str = "classification"
+    bags: NDArray[Any] | None = None
+    edges: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.given)
@@ -61,7 +69,13 @@ class Examples:
     @property
     def is_test(self) -> NDArray[np.bool_]:
         """(n,) bool: rows that the source holds out for testing."""
-        return np.zeros(len(self), dtype=bool) if self.split is None else self.split == "test"
+        declared = np.full(len(self), "train") if self.split is None else self.split
+        return np.asarray(declared) == "test"
+
+    @property
+    def is_labelled(self) -> NDArray[np.bool_]:
+        """(n,) bool: rows of which at least one label is known."""
+        return has_label(self.given, self.task)
 
     def location(self, row: int) -> str:
         """The file or row in the source of the ``row``-th example, for messages and lists."""
@@ -85,6 +99,8 @@ class Examples:
             index=self.index[chosen],
             split=None if self.split is None else self.split[chosen],
             locations=self.locations if callable(self.locations) else [self.locations[row] for row in chosen],
+            bags=None if self.bags is None else self.bags[chosen],
+            edges=None if self.edges is None else _edges_among(self.edges, chosen, len(self)),
         )
 
     def blocks(self, block_rows: int) -> Iterator["Examples"]:
@@ -93,21 +109,22 @@ class Examples:
             block = self.subset(np.arange(start, min(start + block_rows, len(self))))
             yield block if start == 0 else replace(block, rejected=[])
 
-    def summary(self) -> dict[str, Any]:
-        """Counts for the report: rows, classes, class_counts, unlabelled, test_rows, rejected; JSON-able."""
-        counts = np.bincount(self.given[self.given >= 0], minlength=self.num_classes)
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "rows": len(self),
-            "classes": self.num_classes,
-            "class_counts": {name: int(count) for name, count in zip(self.classes, counts, strict=True)},
-            "unlabelled": int((self.given < 0).sum()),
-            "test_rows": int(self.is_test.sum()),
-            "truth_known": 0 if self.truth is None else int((self.truth >= 0).sum()),
-            "rejected": len(self.rejected),
-            "notes": list(self.notes),
-        }
+
+def has_label(labels: NDArray[Any], task: str) -> NDArray[np.bool_]:
+    """(n,) bool: rows of which at least one label is known; ``labels`` (n, ...) in the form of the task."""
+    if task == "regression":
+        return ~np.isnan(labels)
+    if task == "segmentation":
+        return np.asarray((labels != IGNORED_PIXEL).any(axis=(1, 2)))
+    return np.asarray((labels >= 0).any(axis=1)) if labels.ndim == 2 else labels >= 0
+
+
+def _edges_among(edges: NDArray[np.int64], rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The edges (2, k) whose both ends are among ``rows``, in positions of those."""
+    place = np.full(count, -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    moved = place[edges]  # (2, m)
+    return moved[:, (moved >= 0).all(axis=0)]
 
 
 def take_rows(inputs: Any, rows: NDArray[np.int64]) -> Any:
@@ -135,6 +152,7 @@ def concatenate(blocks: Sequence[Examples]) -> Examples:
         locations=first.locations
         if callable(first.locations)
         else [block.location(row) for block in blocks for row in range(len(block))],
+        bags=None if first.bags is None else np.concatenate([block.bags for block in blocks if block.bags is not None]),
         rejected=[rejection for block in blocks for rejection in block.rejected],
         notes=list(notes),
     )
@@ -160,21 +178,22 @@ def duplicates(examples: Examples) -> list[DuplicateGroup]:
 
     Rows are compared by a 64-bit hash of all their bytes: one pass over the inputs, then a sort of n integers.
     """
-    hashes = _row_hashes(examples.inputs)  # (n,)
+    hashes = row_hashes(examples.inputs)  # (n,)
     order = np.argsort(hashes, kind="stable")  # (n,)
     starts = np.flatnonzero(np.r_[True, np.diff(hashes[order]) != 0]) if len(order) else np.zeros(0, dtype=np.int64)
     sizes = np.diff(np.r_[starts, len(order)])
     groups = [order[start : start + size] for start, size in zip(starts, sizes, strict=True) if size > 1]
     groups.sort(key=lambda rows: int(rows[0]))
-    return [DuplicateGroup(rows, _labels_differ(examples.given[rows])) for rows in groups]
+    labelled = examples.is_labelled
+    return [DuplicateGroup(rows, _labels_differ(examples.given[rows[labelled[rows]]])) for rows in groups]
 
 
-def _labels_differ(labels: NDArray[np.int64]) -> bool:
-    known = labels[labels >= 0]
+def _labels_differ(known: NDArray[Any]) -> bool:
     return bool(len(known) and (known != known[0]).any())
 
 
-def _row_hashes(inputs: Any) -> NDArray[np.uint64]:
+def row_hashes(inputs: Any) -> NDArray[np.uint64]:
+    """A 64-bit hash (n,) of all bytes of each row."""
     if not isinstance(inputs, np.ndarray):
         import pandas as pd
 

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.data import arrays, pictures, tables
+from labelwise.data import arrays, masks, pictures, tables
 from labelwise.data.download import PublicFile, download
 from labelwise.data.examples import Examples, concatenate
 from labelwise.data.folders import size_note
+from labelwise.data.links import both_ways
 from labelwise.data.rows import row_location
 from labelwise.errors import InputError
 from labelwise.files import atomic_write, printable
@@ -34,6 +35,19 @@ CIFAR10_CLASSES = (
     "horse",
     "ship",
     "truck",
+)
+CAMVID_CLASSES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
 )
 CIFAR10N_LABELS = (
     "worst_label",
@@ -171,8 +185,8 @@ _SETS = (
     ),
     NamedSet(
         "reuters21578",
-        "12,902 news stories, ModApte split; those with exactly one topic are used",
-        "classification",
+        "12,902 news stories and their topics, ModApte split; for classification, those with exactly one topic",
+        "multilabel",
         "reuters21578",
         ("modapte.parquet",),
         "Lewis 1997, research use",
@@ -195,9 +209,9 @@ _SETS = (
         "UCI Machine Learning Repository, CC BY 4.0",
         _ABALONE_FILES,
     ),
-    NamedSet("cora", "2,708 papers and their citations", "graphs", "planetoid", ("cora.npz",), "kimiyoung/planetoid"),
+    NamedSet("cora", "2,708 papers and their citations", "nodes", "planetoid", ("cora.npz",), "kimiyoung/planetoid"),
     NamedSet(
-        "citeseer", "3,327 papers and their citations", "graphs", "planetoid", ("citeseer.npz",), "kimiyoung/planetoid"
+        "citeseer", "3,327 papers and their citations", "nodes", "planetoid", ("citeseer.npz",), "kimiyoung/planetoid"
     ),
     NamedSet(
         "camvid",
@@ -227,6 +241,12 @@ def list_named() -> list[NamedSet]:
 def is_named(spec: str) -> bool:
     """Whether a text such as ``cifar10n:worst_label`` begins with the name of a set."""
     return spec.split(":")[0] in _BY_NAME
+
+
+def task_of(spec: str) -> str:
+    """The task of a named set; that of one only audited is classification."""
+    task = _find(spec.partition(":")[0]).task
+    return "classification" if task == "audit" else task
 
 
 def _find(name: str) -> NamedSet:
@@ -315,8 +335,9 @@ def load(
     limit: int | None = None,
     image_size: int | None = None,
     seed: int = 0,
+    task: str = "classification",
 ) -> Examples:
-    """Load a named classification set, ``NAME``, ``NAME:LABEL`` or ``NAME:LABEL:LIMIT``.
+    """Load a named set for one of its tasks, ``NAME``, ``NAME:LABEL`` or ``NAME:LABEL:LIMIT``.
 
     ``limit`` keeps the first so many training rows, and at most as many test rows, evenly spaced.
     ``seed`` draws the noise of digits.
@@ -325,14 +346,15 @@ def load(
     name, _, options = spec.partition(":")
     found = _find(name)
     label, limit = _options(spec, options, limit)
-    loader = _LOADERS.get(name)
+    loader = (_LOADERS if task == "classification" else _TASK_LOADERS.get(task, {})).get(name)
     if loader is None:
-        raise InputError(f"the data set {name} is for {found.task}, not classification: use load_arrays({name!r})")
+        raise InputError(f"the data set {name} is for {found.task}, not {task}: leave out --task")
     if label and not name.startswith("cifar10n"):
         raise InputError(f"{spec!r} names a label, and {name} has only one: leave out ':{label}'")
-    examples = loader(_Request(name, data_dir, label, limit, seed))
-    examples = replace(examples, name=spec.replace(":", "-"))
-    return _at_size(_limited(examples, limit), image_size)
+    examples = loader(_Request(name, data_dir, label, limit, seed, image_size))
+    examples = replace(examples, name=spec.replace(":", "-"), task=task)
+    examples = _limited(examples, limit)
+    return examples if task == "segmentation" else _at_size(examples, image_size)
 
 
 class _Request(NamedTuple):
@@ -341,6 +363,7 @@ class _Request(NamedTuple):
     label: str
     limit: int | None
     seed: int
+    image_size: int | None = None
 
     def folder(self) -> Path:
         return path(self.name, self.data_dir)
@@ -554,6 +577,81 @@ def _load_reuters(request: _Request) -> Examples:
     )
 
 
+def _load_reuters_topics(request: _Request) -> Examples:
+    """All stories; of the topics those that at least ten training stories have."""
+    data = _reuters_arrays(request.folder())
+    is_train = data["split"] == "train"
+    names, counts = np.unique([topic for topics in data["topics"][is_train] for topic in topics], return_counts=True)
+    classes = tuple(map(str, names[counts >= 10]))
+    place = {name: column for column, name in enumerate(classes)}
+    given = np.zeros((len(data["topics"]), len(classes)), dtype=np.int64)
+    for row, topics in enumerate(data["topics"]):
+        given[row, [place[topic] for topic in topics if topic in place]] = 1
+    return Examples(
+        name="reuters21578",
+        kind="texts",
+        inputs=data["texts"],
+        given=given,
+        classes=classes,
+        truth=None,
+        index=np.arange(len(given)),
+        locations=row_location,
+        split=data["split"].astype(str),
+        schema={"kind": "texts", "text": "text", "label": "topics", "classes": list(classes), "task": "multilabel"},
+        notes=[f"{len(classes)} of {len(names)} topics are used: those of at least ten training stories"],
+    )
+
+
+def _load_abalone(request: _Request) -> Examples:
+    file = request.folder() / "abalone.csv"
+    schema, notes = tables.table_schema(file, tables.TableColumns("rings"), None, None, "regression")
+    examples = concatenate(list(tables.table_blocks(file, schema, 1 << 16, strict=True)))
+    return replace(examples, notes=notes + examples.notes)
+
+
+def _load_camvid(request: _Request) -> Examples:
+    """The frames of all three parts, those of the test part held out."""
+    data = _camvid_arrays(request.folder())
+    parts = ("train", "val", "test")
+    images, labels = (np.concatenate([data[f"{name}_{part}"] for part in parts]) for name in ("x", "y"))
+    split = np.concatenate([np.full(len(data[f"x_{part}"]), "test" if part == "test" else "train") for part in parts])
+    examples = masks.examples_with_masks("camvid", images, labels, None, request.image_size)
+    return replace(examples, split=split, classes=CAMVID_CLASSES)
+
+
+def _load_graph(request: _Request) -> Examples:
+    """All papers as nodes, with the words in them as inputs; the public test nodes are held out."""
+    from scipy.sparse import csr_array
+
+    data = _graph_arrays(request.name)(request.folder())
+    count = len(data["x_indptr"]) - 1
+    words = csr_array(
+        (data["x_data"], data["x_indices"], data["x_indptr"]), shape=(count, int(data["x_indices"].max()) + 1)
+    )
+    links = csr_array(
+        (np.ones(len(data["adj_indices"])), data["adj_indices"], data["adj_indptr"]), shape=(count, count)
+    )
+    edges, notes = both_ways(np.array(links.nonzero(), dtype=np.int64), request.name)
+    split = np.full(count, "train")
+    split[data["test_index"]] = "test"
+    given = data["labels"].astype(np.int64)
+    classes = tuple(f"field {number}" for number in range(given.max() + 1))
+    return Examples(
+        name=request.name,
+        kind="arrays",
+        inputs=words.toarray().astype(np.float32),
+        given=given,
+        classes=classes,
+        truth=None,
+        index=np.arange(count),
+        locations=row_location,
+        split=split,
+        schema={"kind": "arrays", "task": "nodes", "classes": list(classes)},
+        notes=notes,
+        edges=edges,
+    )
+
+
 def _reuters_arrays(folder: Path) -> dict[str, NDArray[Any]]:
     import pyarrow.parquet as pq
 
@@ -629,9 +727,9 @@ def _camvid_arrays(folder: Path) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for part in ("train", "val", "test"):
         table = pq.read_table(folder / f"{part}.parquet")
-        masks = np.stack([pictures.read_pixels(cell) for cell in table["mask_png"].to_pylist()]).astype(np.int64)
+        given = np.stack([pictures.read_pixels(cell) for cell in table["mask_png"].to_pylist()]).astype(np.int64)
         found[f"x_{part}"] = np.stack([pictures.read_pixels(cell) for cell in table["image_jpeg"].to_pylist()])
-        found[f"y_{part}"] = np.where(masks == 11, _VOID, masks)
+        found[f"y_{part}"] = np.where(given == 11, _VOID, given)
         found[f"sequence_{part}"] = np.array(table["sequence"].to_pylist(), dtype=str)
     return found
 
@@ -657,6 +755,12 @@ _LOADERS: dict[str, Callable[[_Request], Examples]] = {
     "cifar10n-features": _load_cifar,
     "reuters21578": _load_reuters,
     "adult": _load_adult,
+}
+_TASK_LOADERS: dict[str, dict[str, Callable[[_Request], Examples]]] = {
+    "multilabel": {"reuters21578": _load_reuters_topics},
+    "regression": {"abalone": _load_abalone},
+    "segmentation": {"camvid": _load_camvid},
+    "nodes": {"cora": _load_graph, "citeseer": _load_graph},
 }
 _RAW: dict[str, Callable[[Path], dict[str, NDArray[Any]]]] = {
     "fashion-mnist": _fashion_arrays,

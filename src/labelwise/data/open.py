@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.data import arrays, folders, named, tables
+from labelwise.data import arrays, folders, links, masks, named, tables
+from labelwise.data.batches import column_names
 from labelwise.data.examples import Examples, Rejection, concatenate
 from labelwise.errors import InputError
 from labelwise.files import existing_path, printable
 
 TABLE_SUFFIXES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
+BAG_COLUMN = "bag"
 _BLOCK_ROWS = 65_536
 _IMAGE_BLOCK_ROWS = 512
 
@@ -31,14 +33,18 @@ def open_data(
     require_labels: bool = True,
     data_dir: str | Path | None = None,
     seed: int = 0,
+    task: str = "classification",
+    bag: str | None = None,
+    edges: str | Path | None = None,
 ) -> Examples:
-    """Open labelled data whole, in memory.
+    """Open labelled data whole, in memory, for one task of `TASKS`.
 
     ``source``: None or "digits" for the embedded default (40% of its training labels redrawn with ``seed``), a folder
     of pictures with one sub-folder a class, a CSV or Parquet file, an .npz file with X and y, or the name of a data
     set under ``data_dir``. ``label``, ``text``, ``image``, ``truth`` and ``split`` name columns (arrays in an .npz).
     ``classes`` fixes the classes: rows with other labels are rejected. ``schema`` (of other Examples) reads data in
-    the same form; with ``require_labels=False`` labels may be absent. Rows that cannot be used are in ``rejected``.
+    the same form; with ``require_labels=False`` labels may be absent. ``bag`` names the column of bags; ``edges`` is
+    an edge list between the rows of a table. Rows that cannot be used are in ``rejected``.
     Raises InputError for anything that leaves nothing to learn from.
     """
     if schema is not None:
@@ -47,16 +53,104 @@ def open_data(
             schema["classes"] = list(classes)
         blocks = _blocks(source, schema, None, require_labels, data_dir)
         return _checked(concatenate(list(blocks)), require_labels, source)
-    columns = tables.TableColumns(label, text, image, truth, split)
+    columns = tables.TableColumns(label, text, image, truth, split, bag)
     name = _set_name(source)
     if name is not None:
         _refuse_columns(columns._asdict(), f"the named set {name} says itself what its labels are")
-        return named.load(name, data_dir, seed=seed, image_size=image_size)
+        return named.load(name, data_dir, seed=seed, image_size=image_size, task=task)
     path = existing_path(source or "")
-    schema, notes = _find_schema(path, columns, image_size, classes)
+    if task == "segmentation":
+        return _checked(_open_masks(path, columns, image_size), require_labels, path)
+    if task == "nodes" and _form(path) == "folder":
+        path, edges = _node_table(path), edges or _edge_table(path)
+    if task == "nodes" and _form(path) == "table":
+        columns = columns._replace(node=links.ID_COLUMN if links.ID_COLUMN in column_names(path) else None)
+    if task == "bags" and _form(path) == "table":
+        columns = columns._replace(bag=bag or BAG_COLUMN)
+    schema, notes = _find_schema(path, columns, image_size, classes, task)
     examples = concatenate(list(_blocks(path, schema, None, True, data_dir)))
     examples = replace(examples, notes=list(dict.fromkeys(notes + examples.notes)))
-    return _checked(_without_lost_classes(examples) if not classes else examples, require_labels, path)
+    if not classes and task in ("classification", "nodes"):
+        examples = _without_lost_classes(examples)
+    return _checked(_with_relations(examples, path, columns, edges), require_labels, path)
+
+
+def find_task(
+    source: str | Path | None, *, label: str | None = None, bag: str | None = None, edges: str | Path | None = None
+) -> str:
+    """The task that data speaks of, one of `TASKS`: by its folders, arrays and columns, and the label cells.
+
+    A named set says its own; a folder of ``images`` and ``masks`` is segmentation, one of ``nodes`` and ``edges``, an
+    edge list or an array ``edges`` are nodes, a bag column or array are bags, several labels in a cell multi-label,
+    numbers with fractions regression, all else classification.
+    """
+    name = _set_name(source)
+    if name is not None:
+        return named.task_of(name)
+    path = existing_path(source or "")
+    if edges is not None:
+        return "nodes"
+    form = _form(path)
+    if form == "folder":
+        if masks.is_mask_folder(path):
+            return "segmentation"
+        return "nodes" if _find_table(path, "nodes") is not None else "classification"
+    if form == "npz":
+        return arrays.npz_task(arrays.NpzFile(path), label or "y")
+    if bag is not None or BAG_COLUMN in column_names(path):
+        return "bags"
+    return tables.table_task(path, label)
+
+
+def _open_masks(path: Path, columns: tables.TableColumns, image_size: int | None) -> Examples:
+    if _form(path) == "folder":
+        if not masks.is_mask_folder(path):
+            raise InputError(
+                f"{printable(path)} lacks the sub-folders images and masks: pictures go there, by one name"
+            )
+        return masks.open_mask_folder(path, image_size)
+    if _form(path) == "npz":
+        return masks.open_mask_arrays(
+            arrays.NpzFile(path), columns.label or "y", columns.truth, columns.split, image_size
+        )
+    raise InputError(f"{printable(path)} is a table; masks are read from a folder of images and masks, or an .npz file")
+
+
+def _find_table(folder: Path, stem: str) -> Path | None:
+    return next(
+        (folder / f"{stem}{end}" for end in sorted(TABLE_SUFFIXES) if (folder / f"{stem}{end}").is_file()), None
+    )
+
+
+def _node_table(folder: Path) -> Path:
+    found = _find_table(folder, "nodes")
+    if found is None:
+        raise InputError(f"{printable(folder)} lacks a table of nodes: put nodes.csv and edges.csv there")
+    return found
+
+
+def _edge_table(nodes: Path) -> Path:
+    found = _find_table(nodes.parent if nodes.is_file() else nodes, "edges")
+    if found is None:
+        raise InputError(f"{printable(nodes)} comes without an edge list: give --edges FILE, or edges.csv beside it")
+    return found
+
+
+def _with_relations(examples: Examples, path: Path, columns: tables.TableColumns, edges: str | Path | None) -> Examples:
+    """Add what relates rows to each other: bags, or edges."""
+    if examples.task == "bags" and examples.bags is None:
+        if columns.bag is None:
+            raise InputError(f"{printable(path)} needs the name of its bag column (--bag)")
+        return replace(examples, bags=tables.column_at(path, columns.bag, examples.index))
+    if examples.task != "nodes":
+        return examples
+    if _form(path) == "npz":
+        found, notes = links.edges_of_arrays(arrays.NpzFile(path), examples.index)
+    else:
+        found, notes = links.edges_of_table(
+            path, columns.node, examples.index, existing_path(edges or _edge_table(path))
+        )
+    return replace(examples, edges=found, notes=examples.notes + notes)
 
 
 def iter_blocks(
@@ -129,16 +223,16 @@ def _form(path: Path) -> str:
 
 
 def _find_schema(
-    path: Path, columns: tables.TableColumns, image_size: int | None, classes: Sequence[str] | None
+    path: Path, columns: tables.TableColumns, image_size: int | None, classes: Sequence[str] | None, task: str
 ) -> tuple[dict[str, Any], list[str]]:
     form = _form(path)
     if form == "npz":
         _refuse_columns({"text": columns.text, "image": columns.image}, f"{printable(path)} holds examples in X only")
         file = arrays.NpzFile(path)
         label = columns.label or "y"
-        return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes)
+        return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes, task)
     if form == "table":
-        return tables.table_schema(path, columns, image_size, classes)
+        return tables.table_schema(path, columns, image_size, classes, task)
     _refuse_columns(columns._asdict(), f"{printable(path)} is a folder, whose sub-folders are the classes")
     listing = folders.list_folder(path, require_labels=True)
     return folders.folder_schema(listing, image_size, tuple(classes) if classes else None), []
@@ -198,11 +292,12 @@ def _checked(examples: Examples, require_labels: bool, source: Any) -> Examples:
         raise InputError(f"no row of {printable(source)} is usable: {_why(examples.rejected)}")
     if not require_labels:
         return examples
-    if len(np.unique(examples.given[examples.given >= 0])) < 2:
+    if len(np.unique(examples.given[examples.is_labelled])) < 2:
         raise InputError(
-            f"fewer than two classes are left in {printable(source)} after the unusable rows: {_why(examples.rejected)}"
+            f"fewer than two different labels are left in {printable(source)} after the unusable rows: "
+            f"{_why(examples.rejected)}"
         )
-    unlabelled = int((examples.given < 0).sum())
+    unlabelled = int((~examples.is_labelled).sum())
     if not unlabelled:
         return examples
     return replace(examples, notes=[*examples.notes, f"{unlabelled} of {len(examples)} rows carry no label"])

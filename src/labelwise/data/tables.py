@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.data import pictures
+from labelwise.data import label_forms, pictures
 from labelwise.data.batches import Batch, column_names, read_batches
 from labelwise.data.classes import (
     MAX_CLASS_NAME,
     STRANGE_TRUTH,
     UNKNOWN,
-    UNLABELLED,
     LabelCells,
     encode_labels,
     find_classes,
@@ -42,10 +41,22 @@ class TableColumns(NamedTuple):
     image: str | None = None
     truth: str | None = None
     split: str | None = None
+    bag: str | None = None
+    node: str | None = None
+
+
+def table_task(path: Path, label: str | None) -> str:
+    """The task that the label column speaks of: see `label_forms.task_of_values`."""
+    label = _check_columns(path, column_names(path), TableColumns(label)).label
+    return label_forms.task_of_values(_values(_read_columns(path, [str(label)])[label]))
 
 
 def table_schema(
-    path: Path, columns: TableColumns, image_size: int | None, classes: Sequence[str] | None
+    path: Path,
+    columns: TableColumns,
+    image_size: int | None,
+    classes: Sequence[str] | None,
+    task: str = "classification",
 ) -> tuple[dict[str, Any], list[str]]:
     """Read a file once and settle the kind and type of every column and the classes; returns (schema, notes)."""
     names = column_names(path)
@@ -62,9 +73,9 @@ def table_schema(
         if _is_text(split_values.type) and holds_split(_values(split_values)):
             columns = columns._replace(split="split")
             notes.append("the column 'split' says which rows are held out for testing")
-    cells = _label_cells(table[columns.label], place, RowChecks(len(table)))
-    schema: dict[str, Any] = columns._asdict() | {"classes": list(classes or find_classes(cells, place))}
-    notes += minus_one_notes(cells, schema["classes"], place)
+    form, more = _label_form(table[columns.label], place, task, classes)
+    schema: dict[str, Any] = columns._asdict() | {"task": task} | form
+    notes += more
     if columns.image:
         size, channels = _image_form(path, columns.image, image_size)
         return schema | {"kind": "images", "image_size": size, "channels": channels}, notes
@@ -74,6 +85,20 @@ def table_schema(
     if not features:
         raise InputError(f"{printable(path)} has no column to learn from besides the labels: add one")
     return schema | {"kind": "table", "columns": features}, notes + more
+
+
+def _label_form(column: Any, place: str, task: str, classes: Sequence[str] | None) -> tuple[dict[str, Any], list[str]]:
+    """Classes and, for several labels in a cell, what separates them; returns (part of the schema, notes)."""
+    if task == "regression":
+        return {"classes": []}, []
+    if task == "multilabel":
+        values = _values(column)
+        separator = label_forms.find_separator(str(value) for value in values if isinstance(value, str))
+        sets = label_forms.read_label_sets(values, separator)
+        return {"classes": list(classes or label_forms.find_label_names(sets, place)), "separator": separator}, []
+    cells = _label_cells(column, place, RowChecks(len(column)))
+    found = list(classes or find_classes(cells, place))
+    return {"classes": found}, minus_one_notes(cells, found, place)
 
 
 def _check_columns(path: Path, names: list[str], columns: TableColumns) -> TableColumns:
@@ -86,7 +111,7 @@ def _check_columns(path: Path, names: list[str], columns: TableColumns) -> Table
             raise InputError(f"{printable(path)} has no column {quote(name)} for --{option}: {_listed(names, name)}")
     if columns.text and columns.image:
         raise InputError("both a text and an image column are named: choose one of --text and --image")
-    if columns.label in (columns.text, columns.image, columns.truth, columns.split):
+    if columns.label in columns[1:]:
         raise InputError(f"the column {quote(columns.label)} is named twice: the labels need a column of their own")
     return columns
 
@@ -282,7 +307,7 @@ def _batch_examples(path: Path, batch: Batch, schema: dict[str, Any], strict: bo
     given = _labels(path, batch, schema, "label", checks, strict)
     truth = _labels(path, batch, schema, "truth", RowChecks(rows), strict=False)
     notes = [size_note(schema)] if schema["kind"] == "images" else []
-    if truth is not None and (truth == UNKNOWN).any():
+    if truth is not None and truth.dtype.kind == "i" and (truth == UNKNOWN).any():
         notes.append(STRANGE_TRUTH)
     split = None
     if schema.get("split") in batch.table.column_names:
@@ -312,9 +337,12 @@ def _batch_examples(path: Path, batch: Batch, schema: dict[str, Any], strict: bo
         name=safe_name(path.stem),
         kind=schema["kind"],
         inputs=inputs,
-        given=np.full(len(kept), UNLABELLED, dtype=np.int64) if given is None else np.maximum(given[kept], UNLABELLED),
+        given=label_forms.no_labels(len(kept), schema)
+        if given is None
+        else label_forms.known_labels(given[kept], schema),
         classes=tuple(schema["classes"]),
-        truth=None if truth is None else np.maximum(truth[kept], UNLABELLED),
+        truth=None if truth is None else label_forms.known_labels(truth[kept], schema),
+        task=schema.get("task", "classification"),
         index=at[kept],
         locations=row_location,
         split=None if split is None else split[kept],
@@ -326,8 +354,11 @@ def _batch_examples(path: Path, batch: Batch, schema: dict[str, Any], strict: bo
 
 def _labels(
     path: Path, batch: Batch, schema: dict[str, Any], role: str, checks: RowChecks, strict: bool
-) -> NDArray[np.int64] | None:
-    """Labels int64 (m,) of the column with this role, -2 = not one of the classes; None where there is no column."""
+) -> NDArray[Any] | None:
+    """Labels (m, ...) of the column with this role in the form of the task; None where there is no column.
+
+    Classes outside those of the schema are -2.
+    """
     name = schema.get(role)
     if name is None or name not in batch.table.column_names:
         if strict and name is not None:
@@ -335,12 +366,34 @@ def _labels(
                 f"{printable(path)} has no column {quote(name)}: {_listed(batch.table.column_names, name)}"
             )
         return None
-    cells = _label_cells(batch.table[name], f"the column {quote(name)} of {printable(path)}", checks)
+    column = batch.table[name]
+    task = schema.get("task", "classification")
+    if task == "regression":
+        return label_forms.read_numbers(_values(column), role, checks)
+    if task == "multilabel":
+        sets = label_forms.read_label_sets(_values(column), schema["separator"])
+        labels, strange = label_forms.encode_label_sets(sets, tuple(schema["classes"]))
+        for row, word in strange.items() if strict else ():
+            checks.reject_row(row, f"its label {quote(word)} is not one of the classes")
+        return labels
+    cells = _label_cells(column, f"the column {quote(name)} of {printable(path)}", checks)
     labels = encode_labels(cells, schema["classes"])
     if strict:
         for row in np.flatnonzero(labels == UNKNOWN).tolist():
             checks.reject_row(row, f"its label {quote(cells.names[cells.codes[row]])} is not one of the classes")
     return labels
+
+
+def column_at(path: Path, name: str, positions: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Cells (n,) as text of one column at ``positions`` in the source; raises InputError where there is no column."""
+    names = column_names(path)
+    if name not in names:
+        raise InputError(f"{printable(path)} has no column {quote(name)}: {_listed(names, name)}")
+    batches = list(read_batches(path, 1 << 17, [name]))
+    at = np.concatenate([batch.positions for batch in batches])
+    cells = np.concatenate([_values(batch.table[name]).astype(object) for batch in batches])
+    found = dict(zip(at.tolist(), cells, strict=True))
+    return np.array(["" if found.get(row) is None else _category(found[row]) for row in positions.tolist()], object)
 
 
 def _text_values(column: Any, name: str) -> NDArray[np.object_]:

@@ -9,9 +9,11 @@ from labelwise import __version__
 from labelwise.certainty.calibration import reliability_bins, softmax
 from labelwise.data.examples import DuplicateGroup, Examples
 from labelwise.job.learning import Task, Trained, Trainer
+from labelwise.job.looks import look
 from labelwise.job.options import Options
 from labelwise.job.outputs import why
-from labelwise.job.steps import AuditStep, LearnStep, Parts
+from labelwise.job.parts import Parts
+from labelwise.job.steps import AuditStep, LearnStep
 from labelwise.job.trust import TrustStep
 from labelwise.report.findings import (
     AuditFindings,
@@ -57,12 +59,12 @@ def make_findings(
     notes: Sequence[str],
     trainer: Trainer,
 ) -> Findings:
-    """Return everything that the report shows of a run."""
+    """Return everything that the report shows of a run, but when it was and how long it took."""
     return Findings(
         title=examples.name,
         kind={"images": "pictures"}.get(examples.kind, examples.kind),
-        when=metrics["started"],
-        seconds=metrics["seconds"],
+        when="",
+        seconds=0.0,
         seed=options.seed,
         version=__version__,
         command=options.command(),
@@ -131,27 +133,8 @@ def _card(examples: Examples, step: AuditStep, place: int) -> SuspectCard:
         score=float(step.audit.scores[place]),
         why=why(step, place, examples.classes),
         truth=truth,
-        **_look(examples, row),
+        **look(examples, row),
     )
-
-
-def _look(examples: Examples, row: int) -> dict[str, Any]:
-    """What a person needs to see of a row: the picture, the cells or the text."""
-    if examples.kind == "images":
-        return {"picture": examples.inputs[row]}
-    if examples.kind == "texts":
-        return {"text": str(examples.inputs[row])}
-    if examples.kind == "table":
-        cells = examples.inputs.iloc[row]
-        return {"row": {str(name): _cell(value) for name, value in cells.items()}}
-    values = np.ravel(examples.inputs[row])[:12]
-    return {"row": {f"feature {number}": f"{value:.4g}" for number, value in enumerate(values)}}
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "missing"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _learn(task: Task, parts: Parts, step: LearnStep, metrics: dict[str, Any], trainer: Trainer) -> LearnFindings:

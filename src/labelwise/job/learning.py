@@ -76,6 +76,9 @@ def epochs_for(task: Task, options: Options) -> int:
 class Trainer:
     """Trains on rows of one task with the settings of one run."""
 
+    estimator_class: type[Classifier] = Classifier
+    baseline_recipe = "cross-entropy"
+
     def __init__(
         self,
         task: Task,
@@ -114,12 +117,12 @@ class Trainer:
         def make() -> Piece:
             model = self._classifier(recipe, recipe_options, name)
             self._fit(model, rows, validation_rows)
-            last = model.predict_logits(self.task.inputs[asked])
+            last = self._logits(model, asked)
             tensors, manifest = model.to_state()
             best = last
             if model.best_state_ is not None:
                 model.use_best_epoch()
-                best = model.predict_logits(self.task.inputs[asked])
+                best = self._logits(model, asked)
             arrays = {f"model/{key}": value.numpy() for key, value in tensors.items()}
             best_epoch = len(model.history_) - 1 if model.best_epoch_ is None else model.best_epoch_
             values = {"history": model.history_, "best_epoch": best_epoch, "model": manifest}
@@ -131,7 +134,7 @@ class Trainer:
             for key, array in arrays.items()
             if key.startswith("model/")
         }
-        model = Classifier.from_state(tensors, values["model"])
+        model = self.estimator_class.from_state(tensors, values["model"])
         return Trained(
             name,
             recipe_options,
@@ -157,7 +160,11 @@ class Trainer:
 
     def baseline(self, rows: np.ndarray, validation_rows: np.ndarray) -> Trained:
         """Plain cross-entropy, measured after each epoch on the given labels of ``validation_rows``."""
-        return self.train("cross-entropy", "cross-entropy", {}, rows, validation_rows)
+        return self.train("cross-entropy", self.baseline_recipe, {}, rows, validation_rows)
+
+    def classic_inputs(self, rows: np.ndarray) -> np.ndarray:
+        """What a classic model sees of ``rows``, (m, features) float32."""
+        return self.task.inputs[rows].reshape(len(rows), -1).astype(np.float32)
 
     def _classifier(self, recipe: str, recipe_options: dict[str, Any], name: str) -> Classifier:
         return Classifier(
@@ -187,9 +194,15 @@ class Trainer:
             self.task.labels[rows],
             classes=np.arange(self.task.num_classes),
             watch=self._watch(rows) if alone else None,
-            on_epoch=(lambda row: self.progress.advance(_summary(row))) if alone else None,
+            on_epoch=self._advance if alone else None,
             **held,
         )
+
+    def _logits(self, model: Classifier, rows: np.ndarray) -> np.ndarray:
+        return model.predict_logits(self.task.inputs[rows])
+
+    def _advance(self, row: Row) -> None:
+        self.progress.advance(_summary(row))
 
     def _watch(self, rows: np.ndarray) -> Watch | None:
         """Score each epoch against the truth: accuracy on rows not trained on, and the share memorised."""

@@ -1,13 +1,22 @@
 """What a run was asked to do."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from labelwise.audit.filters import FILTERS
+from labelwise.data.examples import TASKS
 from labelwise.errors import InputError
 
 STEPS = ("audit", "learn", "trust", "report")
+RECIPES = {
+    "classification": "elr",
+    "nodes": "erase",
+    "multilabel": "pu-mlc",
+    "regression": "c-mixup",
+    "segmentation": "adele",
+    "bags": "llp-bp",
+}
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 LARGEST_SEED = 2**32 - 1  # scikit-learn takes no larger one
@@ -21,16 +30,19 @@ class Options:
     """
 
     source: str | None = None
+    task: str | None = None
     label: str | None = None
     text: str | None = None
     image: str | None = None
     truth: str | None = None
     split: str | None = None
+    bag: str | None = None
+    edges: str | None = None
     out: str | None = None
     data_dir: str | None = None
     limit: int | None = None
     image_size: int | None = None
-    recipe: str = "elr"
+    recipe: str = "auto"
     network: str = "auto"
     weights: str | None = None
     download: bool = False
@@ -56,6 +68,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name.replace('_', ' ')} is {value}; give at least {least}")
+        self._require("task", self.task, TASKS)
         self._require("filter", self.filter_by, FILTERS)
         self._require("accelerator", self.accelerator, ACCELERATORS)
         self._require("precision", self.precision, PRECISIONS)
@@ -79,6 +92,10 @@ class Options:
     def folder(self) -> Path:
         """Where the results go."""
         return Path(self.out) if self.out else Path("runs") / self.name
+
+    def settled(self, task: str) -> "Options":
+        """The options with a task, and a recipe for it where none was asked for."""
+        return replace(self, task=task, recipe=RECIPES[task] if self.recipe == "auto" else self.recipe)
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the results: what a resumed run must share with the one it goes on from."""

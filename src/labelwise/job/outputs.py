@@ -13,7 +13,8 @@ from labelwise.data.examples import DuplicateGroup, Examples, Rejection
 from labelwise.files import atomic_write, write_csv
 from labelwise.job.learning import Task
 from labelwise.job.options import Options
-from labelwise.job.steps import AuditStep, LearnStep, Parts
+from labelwise.job.parts import Parts
+from labelwise.job.steps import AuditStep, LearnStep
 from labelwise.job.trust import TrustStep
 
 

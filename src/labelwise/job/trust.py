@@ -9,7 +9,8 @@ from labelwise.certainty.calibration import expected_calibration_error, fit_temp
 from labelwise.certainty.conformal import ALPHAS, SplitConformal, coverage
 from labelwise.job.learning import Task, Trained
 from labelwise.job.options import Options
-from labelwise.job.steps import AuditStep, Parts
+from labelwise.job.parts import Parts
+from labelwise.job.steps import AuditStep
 from labelwise.labels.noise import scale_noise
 
 NO_AUDIT = (

@@ -21,14 +21,16 @@ from labelwise.report.findings import (
     LearnFindings,
     PredictionSets,
     ReliabilityBins,
+    Scatter,
     TrainingRun,
     TrustFindings,
 )
-from labelwise.report.words import about, clean, count, percent, short, wilson
+from labelwise.report.words import about, capitalised, clean, count, measured, percent, short, wilson
 
 MATRIX_CLASSES = 20
 _LEVELS = 8
 _TABLE_EPOCHS = 25
+_TABLE_POINTS = 50
 _PICTURE_SIDE = 256
 _PIXELATED_BELOW = 100
 _WIDTH = 360
@@ -102,18 +104,17 @@ def picture_uri(picture: NDArray[np.uint8]) -> tuple[str, int, int, bool]:
 
 def noise_interval(audit: AuditFindings) -> Figure:
     """Estimated share of wrong labels with its interval, and the true share where it is known."""
-    values = [audit.noise_rate, audit.noise_rate_high, audit.noise_rate_true or 0.0]
+    rate = audit.noise_rate or 0.0
+    values = [rate, audit.noise_rate_high, audit.noise_rate_true or 0.0]
     top = min(1.0, max(0.2, math.ceil(max(filter(math.isfinite, values), default=0.0) * 12.5) / 10))
     x, y = _Scale(0, top, 12, _WIDTH - 16), 46
     drawing = [_axis_x(x, 70, _ticks(0, top), 58)]
     if math.isfinite(audit.noise_rate_low) and math.isfinite(audit.noise_rate_high):
         width = max(2.0, x(audit.noise_rate_high) - x(audit.noise_rate_low))
         drawing.append(_tag("rect", class_="band wrong", x=x(audit.noise_rate_low), y=y - 10, width=width, height=20))
-    drawing.append(_tag("circle", class_="dot wrong", cx=x(audit.noise_rate), cy=y, r=5.5))
-    drawing.append(
-        _text(x(audit.noise_rate), 22, f"estimate {percent(audit.noise_rate)}", "strong", _anchor(x, audit.noise_rate))
-    )
-    rows = [("estimate", percent(audit.noise_rate))]
+    drawing.append(_tag("circle", class_="dot wrong", cx=x(rate), cy=y, r=5.5))
+    drawing.append(_text(x(rate), 22, f"estimate {percent(rate)}", "strong", _anchor(x, rate)))
+    rows = [("estimate", percent(rate))]
     rows += [("lower end", percent(audit.noise_rate_low)), ("upper end", percent(audit.noise_rate_high))]
     height = 92
     if audit.noise_rate_true is not None:
@@ -129,6 +130,7 @@ def noise_interval(audit: AuditFindings) -> Figure:
 
 def accuracy_bars(learn: LearnFindings) -> Figure:
     """Final accuracies of the trusting model, the same stopped early, and the robust recipe."""
+    shares = learn.metric == "accuracy"
     bars = [(f"{learn.baseline_name}, last epoch", learn.accuracy_baseline, "wrong")]
     if learn.accuracy_early_stopped is not None:
         bars.append((f"{learn.baseline_name}, stopped early", learn.accuracy_early_stopped, "wrong soft"))
@@ -137,20 +139,22 @@ def accuracy_bars(learn: LearnFindings) -> Figure:
     drawing, rows = [], []
     for position, (name, accuracy, kind) in enumerate(bars):
         y = 16 + 46 * position
-        interval = wilson(accuracy, learn.measured_rows)
+        interval = wilson(accuracy, learn.measured_rows) if shares else None
         drawing.append(_text(0, y, short(name, 46), "", "start"))
         drawing.append(_tag("rect", class_="lane", x=0, y=y + 7, width=x(1), height=14, rx=2))
         drawing.append(_tag("rect", class_=f"bar {kind}", x=0, y=y + 7, width=x(accuracy), height=14, rx=2))
-        drawing.append(_text(_WIDTH, y + 19, percent(accuracy), "strong", "end"))
+        drawing.append(_text(_WIDTH, y + 19, measured(accuracy, learn.metric), "strong", "end"))
         if interval:
             ends = {"x1": x(interval[0]), "x2": x(interval[1]), "y1": y + 14, "y2": y + 14}
             drawing += [_tag("line", class_="whisker under", **ends), _tag("line", class_="whisker", **ends)]
-        rows.append((name, percent(accuracy), " to ".join(map(percent, interval)) if interval else "–"))
-    description = "; ".join(f"{name}: {accuracy}" for name, accuracy, _ in rows)
-    svg = _svg("accuracy", f"Accuracy on {learn.measured_on}", description, 46 * len(bars), drawing)
-    whiskers = " Thin lines: 95% interval from the number of examples." if learn.measured_rows else ""
-    caption = f"Accuracy on {learn.measured_on}.{whiskers}"
-    return Figure(svg, caption, ("model", "accuracy", "95% interval"), tuple(rows))
+        between = [" to ".join(map(percent, interval)) if interval else "–"] if shares else []
+        rows.append((name, measured(accuracy, learn.metric), *between))
+    description = "; ".join(f"{row[0]}: {row[1]}" for row in rows)
+    title = f"{capitalised(learn.metric)} on {learn.measured_on}"
+    svg = _svg("accuracy", title, description, 46 * len(bars), drawing)
+    whiskers = " Thin lines: 95% interval from the number of examples." if shares and learn.measured_rows else ""
+    header = ("model", learn.metric, "95% interval") if shares else ("model", learn.metric)
+    return Figure(svg, f"{title}.{whiskers}", header, tuple(rows))
 
 
 def coverage_lanes(trust: TrustFindings) -> Figure | None:
@@ -221,6 +225,30 @@ def top_confusions(audit: AuditFindings, limit: int) -> list[Confusion]:
     return found
 
 
+def scatter(points: Scatter) -> Figure:
+    """Given against predicted numbers, those under suspicion in orange; the table has the marked ones only."""
+    low = min(*points.x, *points.y)
+    high = max(*points.x, *points.y)
+    x, y = _Scale(low, high, 56, _WIDTH - 16), _Scale(low, high, 254, 14)
+    ticks = _ticks(low, high)
+    drawing = [_axis_y(y, ticks, x.start, x.stop, percent_axis=False)]
+    drawing += [_text(x(tick), 272, f"{tick:g}", "", "middle") for tick in ticks]
+    drawing.append(_tag("line", class_="diagonal", x1=x(low), y1=y(low), x2=x(high), y2=y(high)))
+    drawing.append(_text((x.start + x.stop) / 2, 290, points.x_name, "", "middle"))
+    order = sorted(range(len(points.x)), key=lambda place: points.marked[place])
+    for place in order:
+        style = "dot wrong see" if points.marked[place] else "dot right see"
+        drawing.append(_tag("circle", class_=style, cx=x(points.x[place]), cy=y(points.y[place]), r=2.5))
+    rows = tuple(
+        (f"{points.x[place]:.4g}", f"{points.y[place]:.4g}")
+        for place in order[::-1][:_TABLE_POINTS]
+        if points.marked[place]
+    )
+    svg = _svg("scatter", points.title, f"{sum(points.marked)} of {len(points.x)} points are marked", 296, drawing)
+    caption = f"{points.title}: up {points.y_name}, across {points.x_name}; orange is under suspicion."
+    return Figure(svg, caption, (points.x_name, points.y_name), rows)
+
+
 def class_bars(check: CheckFindings) -> list[ClassBar]:
     """Given labels per class, in the order of the classes."""
     total = sum(number for _, number in check.classes)
@@ -237,7 +265,7 @@ def curves(learn: LearnFindings) -> list[Figure]:
     panels = [
         _curve_panel(
             "true",
-            "Accuracy on rows not trained on, true labels",
+            f"{capitalised(learn.metric)} on rows not trained on, true labels",
             learn.runs,
             [run.accuracy_true for run in learn.runs],
             stopped,
@@ -245,7 +273,7 @@ def curves(learn: LearnFindings) -> list[Figure]:
         _curve_panel("memorised", "Wrong labels repeated", learn.runs, [run.memorised for run in learn.runs], None),
         _curve_panel(
             "given",
-            "Validation accuracy, given (noisy) labels",
+            f"Validation {learn.metric}, given (noisy) labels",
             learn.runs,
             [run.accuracy_given for run in learn.runs],
             stopped,
@@ -265,7 +293,9 @@ def reliability(trust: TrustFindings) -> list[Figure]:
     """Accuracy against confidence, before and after temperature scaling."""
     panels = [
         _reliability_panel("before", "Before calibration", trust.bins_before, trust.ece_before),
-        _reliability_panel("after", f"After, temperature {trust.temperature:.2f}", trust.bins_after, trust.ece_after),
+        _reliability_panel(
+            "after", f"After, temperature {trust.temperature or 1:.2f}", trust.bins_after, trust.ece_after
+        ),
     ]
     return [panel for panel in panels if panel is not None]
 

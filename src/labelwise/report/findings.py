@@ -27,8 +27,9 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class CheckFindings:
-    """What was read. `classes` pairs each name with its count of given labels; `rejected` may be a first part
-    of all that were rejected, `rejected_count` counts all of them (None: as many as are listed).
+    """What was read. `classes` pairs each name with its count of given labels, of what `counted`; `rejected` may be a
+    first part of all that were rejected, `rejected_count` counts all of them (None: as many as are listed). `facts`
+    are further numbers, each with what it counts.
     """
 
     rows: int
@@ -38,6 +39,8 @@ class CheckFindings:
     conflicting_duplicates: int = 0
     rejected: tuple[RejectedRow, ...] = ()
     rejected_count: int | None = None
+    counted: str = "labels"
+    facts: tuple[tuple[str, str], ...] = ()
 
     @property
     def rejected_total(self) -> int:
@@ -63,20 +66,46 @@ class SuspectCard:
     truth: str | None = None
 
 
+@dataclass(frozen=True)
+class Table:
+    """Numbers in rows, the first cell of each is its name."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points (x, y) of what was given against what was predicted; `marked` are under suspicion."""
+
+    title: str
+    x_name: str
+    y_name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    marked: tuple[bool, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class AuditFindings:
     """What is wrong with the labels. `noise_matrix` is (classes, classes), entry [given, true], columns sum to 1.
 
-    `noise_rate_low` and `noise_rate_high` are the ends of the estimate's interval.
+    `noise_rate` is None where the task has no share of wrong labels to estimate; `noise_rate_low` and
+    `noise_rate_high` are the ends of its interval, nan where there is none. `unit` is what a label is called, one and
+    many. `breakdown` and `scatter` show more of how labels go wrong.
     """
 
-    noise_rate: float
+    noise_rate: float | None
     noise_rate_low: float
     noise_rate_high: float
     suspect_count: int
     labels_audited: int
     class_names: tuple[str, ...]
     filter_name: str
+    unit: tuple[str, str] = ("label", "labels")
+    breakdown: Table | None = None
+    scatter: Scatter | None = None
     noise_matrix: NDArray[np.floating] | None = None
     suspects: tuple[SuspectCard, ...] = ()
     noise_rate_true: float | None = None
@@ -104,7 +133,7 @@ class TrainingRun:
 class LearnFindings:
     """What was learnt: cross-entropy to its last epoch, the same stopped early, and the robust recipe.
 
-    The three accuracies were measured on `measured_on`, over `measured_rows` rows (None: not told).
+    The three scores, by the `metric`, were measured on `measured_on`, over `measured_rows` rows (None: not told).
     `early_stopped_epoch` counts from 1. `chosen_how` says in a sentence how `options` were chosen.
     """
 
@@ -119,6 +148,7 @@ class LearnFindings:
     runs: tuple[TrainingRun, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     chosen_how: str = ""
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -152,13 +182,22 @@ class PredictionSets:
 
 
 @dataclass(frozen=True)
+class Intervals:
+    """Prediction intervals: the share of measured rows whose number they hold, and their mean width."""
+
+    coverage: float
+    mean_width: float
+
+
+@dataclass(frozen=True)
 class TrustFindings:
-    """How far the model can be trusted: temperature scaling and prediction sets.
+    """How far the model can be trusted: temperature scaling and prediction sets, or intervals for numbers.
 
     Bins and calibration errors were measured on `measured_on`; `alpha` is the share of misses allowed.
+    `temperature` is None where nothing was scaled.
     """
 
-    temperature: float
+    temperature: float | None
     alpha: float
     coverage_promised: float
     measured_on: MeasuredOn
@@ -168,6 +207,7 @@ class TrustFindings:
     ece_before: float = math.nan
     ece_after: float = math.nan
     sets: tuple[PredictionSets, ...] = ()
+    intervals: Intervals | None = None
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -178,8 +218,8 @@ class TrustFindings:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything the report shows. `kind` is what a row is (`pictures`, `table`, `texts`); `files` names each
-    file beside the report and what is in it; `notes` are whole sentences.
+    """Everything the report shows. `kind` is what a row is (`pictures`, `table`, `texts`, `nodes`); `files`
+    names each file beside the report and what is in it; `notes` are whole sentences.
     """
 
     title: str

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from labelwise.report.findings import AuditFindings, Findings, LearnFindings, TrustFindings
+from labelwise.report.findings import AuditFindings, Findings, Intervals, LearnFindings, TrustFindings
 
 _JOINERS = "\u200c\u200d"  # they hold emoji and Indic letters together
 _SPACES = "\t\n\r "
 _MARKS_IN_A_ROW = 4
-_NOUNS = {"pictures": "pictures", "texts": "texts"}
+_NOUNS = {"pictures": "pictures", "texts": "texts", "nodes": "nodes"}
 _SAME = 0.01
 _Z95 = 1.959964
 
@@ -74,6 +74,18 @@ def percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return "–"
     return f"{100 * share:.1f}%"
+
+
+def capitalised(words: str) -> str:
+    """Words as the beginning of a sentence; names such as R^2 and mIoU stay as they are."""
+    return words if words[:1].isupper() or words[1:2].isupper() else words[:1].upper() + words[1:]
+
+
+def measured(value: float, metric: str) -> str:
+    """A score: accuracy as a percentage, all others as a number."""
+    if metric == "accuracy":
+        return percent(value)
+    return f"{value:.3f}" if math.isfinite(value) else "–"
 
 
 def score(quality: float) -> str:
@@ -144,16 +156,19 @@ def headlines(findings: Findings) -> list[Headline]:
 
 
 def _audit_headline(audit: AuditFindings) -> Headline:
+    if audit.noise_rate is None:
+        return Headline("audit", f"{capitalised(_named_suspects(audit))}", ())
+    one, many = audit.unit
     known = math.isfinite(audit.noise_rate_low) and math.isfinite(audit.noise_rate_high)
     interval = f" ({between(audit.noise_rate_low, audit.noise_rate_high)})" if known else ""
-    claim = f"About {about(audit.noise_rate)} of the labels look wrong{interval}."
+    claim = f"About {about(audit.noise_rate)} of the {many} look wrong{interval}."
     if audit.noise_rate == 0:
-        claim = f"No label looks wrong{interval}."
+        claim = f"No {one} looks wrong{interval}."
     support = [_named_suspects(audit)]
     if audit.noise_rate_true is not None:
         support.append(_against_truth(audit, known))
     if audit.corrected_share is not None:
-        support.append(f"Of the wrong labels, {percent(audit.corrected_share)} get their true label back.")
+        support.append(f"Of the wrong {many}, {percent(audit.corrected_share)} get their true {one} back.")
     if audit.wrongly_changed_share is not None:
         support.append(f"Of the right ones, {percent(audit.wrongly_changed_share)} would be changed wrongly.")
     return Headline("audit", claim, tuple(support))
@@ -161,10 +176,10 @@ def _audit_headline(audit: AuditFindings) -> Headline:
 
 def _named_suspects(audit: AuditFindings) -> str:
     if audit.suspect_count == 0:
-        return f"None of {counted(audit.labels_audited, 'label', 'labels')} is named as a suspect."
+        return f"None of {counted(audit.labels_audited, *audit.unit)} is named as a suspect."
     verb = "is" if audit.suspect_count == 1 else "are"
     return (
-        f"{audit.suspect_count:,} of {counted(audit.labels_audited, 'label', 'labels')} {verb} named as "
+        f"{audit.suspect_count:,} of {counted(audit.labels_audited, *audit.unit)} {verb} named as "
         f"{'a suspect' if audit.suspect_count == 1 else 'suspects'}, worst first, below."
     )
 
@@ -179,17 +194,17 @@ def _against_truth(audit: AuditFindings, interval_known: bool) -> str:
 
 def _learn_headline(learn: LearnFindings, audit: AuditFindings | None) -> Headline:
     baseline, robust = learn.accuracy_baseline, learn.accuracy_robust
-    ending = f"the robust one {about(robust)}."
+    ending = f"the robust one {_rounded(robust, learn)}."
     if abs(robust - baseline) <= _SAME:
-        ending = f"the robust one {about(robust)}: about the same here."
+        ending = f"the robust one {_rounded(robust, learn)}: about the same here."
     elif robust < baseline:
-        ending = f"the robust one {about(robust)}: it did not help here."
-    claim = f"A model that trusts the labels scores {about(baseline)}; {ending}"
+        ending = f"the robust one {_rounded(robust, learn)}: it did not help here."
+    claim = f"A model that trusts the labels {_scores(learn)} {_rounded(baseline, learn)}; {ending}"
     support = [_measured(learn, audit)]
     if learn.accuracy_early_stopped is not None:
         support.append(
             f"Stopped early on noisy validation labels, the trusting model scores "
-            f"{percent(learn.accuracy_early_stopped)}."
+            f"{measured(learn.accuracy_early_stopped, learn.metric)}."
         )
     memorised = {
         run.role: run.memorised[-1] for run in learn.runs if run.memorised and math.isfinite(run.memorised[-1])
@@ -207,10 +222,11 @@ def _measured(learn: LearnFindings, audit: AuditFindings | None) -> str:
     if learn.measured_on == "true labels":
         return f"Measured on the true labels{rows} that training never saw."
     sentence = f"Measured on the given labels{rows} that training never saw, and some of those are wrong too"
-    if audit is None or not 0 < audit.noise_rate < 1:
+    rate = None if audit is None else audit.noise_rate
+    if learn.metric != "accuracy" or rate is None or not 0 < rate < 1:
         return f"{sentence}: compare the scores, do not take them at face value."
     return (
-        f"{sentence}: even a perfect model would score only about {about(1 - audit.noise_rate)}. "
+        f"{sentence}: even a perfect model would score only about {about(1 - rate)}. "
         "Compare the scores, do not take them at face value."
     )
 
@@ -223,6 +239,8 @@ def _trust_headline(trust: TrustFindings) -> Headline:
             f"Stated confidence was off by {100 * trust.ece_before:.1f} points on average and is off by "
             f"{100 * trust.ece_after:.1f} after calibration, measured on the {trust.measured_on}."
         )
+    if trust.intervals is not None:
+        return _interval_headline(trust, trust.intervals)
     sets = trust.sets_used
     if sets is None:
         return Headline("trust", "The model's confidence was calibrated.", tuple(support))
@@ -238,6 +256,26 @@ def _trust_headline(trust: TrustFindings) -> Headline:
             f" The given labels, wrong ones included, are in the sets {percent(sets.coverage_given)} of the time."
         )
     return Headline("trust", claim, (checked, size, *support))
+
+
+def _interval_headline(trust: TrustFindings, intervals: Intervals) -> Headline:
+    where = "true numbers" if trust.measured_on == "true labels" else "given numbers"
+    claim = (
+        f"Prediction intervals promise {about(trust.coverage_promised)} and hold {percent(intervals.coverage)} of the "
+        f"{where}."
+    )
+    size = f"They are {intervals.mean_width:.4g} wide on average."
+    if trust.measured_on == "true labels":
+        return Headline("trust", claim, (_verdict(intervals.coverage, trust), size))
+    return Headline("trust", claim, ("The promise and the count are about given numbers, wrong ones included.", size))
+
+
+def _scores(learn: LearnFindings) -> str:
+    return "scores" if learn.metric == "accuracy" else f"reaches {learn.metric}"
+
+
+def _rounded(value: float, learn: LearnFindings) -> str:
+    return about(value) if learn.metric == "accuracy" else measured(value, learn.metric)
 
 
 def _verdict(coverage: float, trust: TrustFindings) -> str:

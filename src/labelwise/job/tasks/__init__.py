@@ -1,0 +1,1 @@
+"""The jobs of the tasks other than classification, one file each."""

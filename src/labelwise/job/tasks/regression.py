@@ -1,0 +1,196 @@
+"""Numbers: residuals of models that never saw a row doubt its number; intervals say how sure predictions are."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.estimators.regressor import Regressor
+from labelwise.files import write_csv
+from labelwise.job.inputs import Inputs
+from labelwise.job.tasks.base import Fitted, Suspect, TaskJob, drawn
+from labelwise.report.findings import AuditFindings, Intervals, Scatter, TrustFindings
+
+EXCHANGEABLE = "The calibration rows and new rows come from the same source, in no particular order."
+GIVEN = "Calibration numbers were taken as right: where some are wrong, intervals are wider than they need be."
+
+
+class RegressionJob(TaskJob):
+    """Audit by residuals, learn with a baseline and a robust recipe, trust by split-conformal intervals."""
+
+    estimator_class = Regressor
+    baseline = "squared-error"
+    unit = ("number", "numbers")
+
+    def prepare(self) -> None:
+        """Encode tables and texts; pictures stay pixels."""
+        self.inputs = Inputs.fit(self.examples, network=self.options.network, weights=self.options.weights)
+        self.encoded = self.inputs.transform(self.examples.inputs)
+        self.notes += self.inputs.notes
+
+    def class_counts(self) -> list[tuple[str, int]]:
+        """Numbers have no classes."""
+        return []
+
+    def check_facts(self) -> tuple[tuple[str, str], ...]:
+        """Where the given numbers lie."""
+        known = self.examples.given[self.examples.is_labelled]
+        low, middle, high = np.quantile(known, (0.0, 0.5, 1.0))
+        return (("smallest", f"{low:.4g}"), ("median", f"{middle:.4g}"), ("largest", f"{high:.4g}"))
+
+    def fit(self, model: Any, rows: np.ndarray, validation_rows: np.ndarray | None, **watching: Any) -> None:
+        """Train on ``rows``."""
+        held = {}
+        if validation_rows is not None:
+            held = {"X_val": self.encoded[validation_rows], "y_val": self.examples.given[validation_rows]}
+        model.fit(self.encoded[rows], self.examples.given[rows], **held, **watching)
+
+    def test_score(self, model: Any) -> float:
+        """R^2 on the test rows."""
+        rows = self.parts.test
+        return float(model.score(self.encoded[rows], self.reference[rows]))
+
+    def out_of_sample(self) -> tuple[np.ndarray, str]:
+        """Predictions (m,) of the audited rows by models that did not see them, and which kind of model."""
+        rows = self.parts.audited
+        boosting = _boosting()
+        by_boosting, by_recipe = np.empty((2, len(rows)))
+        place = np.full(len(self.examples), -1)
+        place[rows] = np.arange(len(rows))
+        for name, kept, held in self.held_out():
+            fitted = self.train(name, self.options.recipe, kept)
+            by_recipe[place[held]] = fitted.model.predict(self.encoded[held])
+            flat = self.encoded.reshape(len(self.encoded), -1)
+            arrays, _ = self.work(
+                f"boosting-{name.replace(' ', '-')}",
+                f"gradient boosting, {name}",
+                lambda flat=flat, kept=kept, held=held: (
+                    {"predicted": boosting.fit(flat[kept], self.examples.given[kept]).predict(flat[held])},
+                    {},
+                ),
+            )
+            by_boosting[place[held]] = arrays["predicted"]
+        given = self.examples.given[rows]
+        # The median residual: a few wrong numbers must not choose.
+        closer = np.median(np.abs(by_recipe - given)) <= np.median(np.abs(by_boosting - given))
+        return (by_recipe, self.options.recipe) if closer else (by_boosting, "gradient boosting")
+
+    def audit(self) -> AuditFindings:
+        """Doubt the numbers that lie far from what models predict that never saw them."""
+        from labelwise.audit.regression import audit_regression
+
+        rows = self.parts.audited
+        predicted, name = self.out_of_sample()
+        given = self.examples.given[rows]
+        found = audit_regression(given, predicted)
+        self.suspects = [
+            Suspect(int(rows[place]), f"{number:.6g}", f"{suggested:.6g}", score, why)
+            for place, number, suggested, score, why in found.suspects()
+        ]
+        self.corrected = self.examples.given.copy()
+        self.corrected[rows[found.ranked]] = predicted[found.ranked]
+        self.metrics |= {
+            "noise_rate_estimated": found.noise.rate,
+            "noise_rate_interval": [found.noise.low, found.noise.high],
+            "suspects": len(found.ranked),
+            "audit_model": name,
+        } | self._against_truth(rows, found.is_issue)
+        shown = drawn(len(rows), found.is_issue, self.options.seed)
+        return AuditFindings(
+            noise_rate=found.noise.rate,
+            noise_rate_low=found.noise.low,
+            noise_rate_high=found.noise.high,
+            suspect_count=len(found.ranked),
+            labels_audited=len(rows),
+            class_names=(),
+            filter_name="residual beyond the fitted tail",
+            unit=self.unit,
+            suspects=self.cards(),
+            scatter=Scatter(
+                "Given numbers against predictions by models that never saw them",
+                "predicted",
+                "given",
+                tuple(predicted[shown].tolist()),
+                tuple(given[shown].tolist()),
+                tuple(found.is_issue[shown].tolist()),
+            ),
+        )
+
+    def _against_truth(self, rows: np.ndarray, is_issue: np.ndarray) -> dict[str, Any]:
+        if self.examples.truth is None:
+            return {}
+        wrong = self.examples.truth[rows] != self.examples.given[rows]
+        return {
+            "noise_rate_true": float(wrong.mean()),
+            "found_share": float(is_issue[wrong].mean()) if wrong.any() else None,
+            "wrongly_doubted_share": float(is_issue[~wrong].mean()) if (~wrong).any() else None,
+        }
+
+    def trust(self, fitted: Fitted) -> TrustFindings:
+        """Intervals of one width: the residual that ceil((n + 1)(1 - alpha)) of n calibration rows stay within."""
+        rows, test = self.parts.calibration, self.parts.test
+        residuals = np.sort(np.abs(self.examples.given[rows] - fitted.model.predict(self.encoded[rows])))
+        rank = int(np.ceil((len(rows) + 1) * (1 - self.options.alpha)))
+        self.half_width = float(residuals[rank - 1]) if rank <= len(rows) else float("inf")
+        missed = np.abs(self.reference[test] - fitted.model.predict(self.encoded[test])) > self.half_width
+        self.metrics |= {
+            "coverage_promised": 1 - self.options.alpha,
+            f"coverage{self.suffix}": float(1 - missed.mean()),
+            "interval_half_width": self.half_width if np.isfinite(self.half_width) else None,
+        }
+        return TrustFindings(
+            temperature=None,
+            alpha=self.options.alpha,
+            coverage_promised=1 - self.options.alpha,
+            measured_on=self.measured_on,
+            measured_rows=len(test),
+            intervals=Intervals(float(1 - missed.mean()), 2 * self.half_width),
+            assumptions=(EXCHANGEABLE, GIVEN),
+        )
+
+    def write_predictions(self, fitted: Fitted, path: Path) -> None:
+        """Number and interval of every row."""
+        predicted = fitted.model.predict(self.encoded)
+        half = getattr(self, "half_width", np.nan)
+        part = self.parts.names(len(self.examples))
+        write_csv(
+            path,
+            ["index", "part", "given", "predicted", "low", "high"],
+            (
+                [int(index), name, _cell(given), *(_cell(value) for value in (middle, middle - half, middle + half))]
+                for index, name, given, middle in zip(
+                    self.examples.index, part, self.examples.given, predicted, strict=True
+                )
+            ),
+        )
+
+        self.files["predictions.csv"] = "predicted number and interval of every row"
+
+    def write_labels(self, folder: Path) -> None:
+        """Given and corrected number of every row."""
+        write_csv(
+            folder / "labels.csv",
+            ["index", "given", "corrected", "changed", "by"],
+            (
+                [
+                    int(index),
+                    _cell(given),
+                    _cell(new),
+                    int(given != new and new == new),
+                    "audit" if given != new and new == new else "",
+                ]
+                for index, given, new in zip(self.examples.index, self.examples.given, self.corrected, strict=True)
+            ),
+        )
+        self.files["labels.csv"] = "given and corrected number of every row"
+
+
+def _boosting() -> Any:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    # Absolute errors: a few wrong numbers must not draw the predictions to themselves.
+    return HistGradientBoostingRegressor(loss="absolute_error", max_iter=200, learning_rate=0.05, random_state=0)
+
+
+def _cell(value: float) -> str:
+    return f"{value:.6g}" if np.isfinite(value) else ""
