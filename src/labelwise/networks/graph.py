@@ -50,7 +50,9 @@ class Convolution(Dense):
 
     def edges(self, adjacency: Tensor) -> Tensor:  # type: ignore[override]
         """The matrix with self-loops of weight 1, normalised symmetrically."""
-        return normalize_adjacency(_with_loops(adjacency), "symmetric")
+        places, weights = _with_loops(adjacency)
+        looped = torch.sparse_coo_tensor(places, weights, adjacency.shape, check_invariants=False)
+        return normalize_adjacency(looped, "symmetric")
 
     def forward(self, inputs: Tensor, edges: Tensor) -> Tensor:  # type: ignore[override]
         """Return (n, width) of inputs (n, d)."""
@@ -73,7 +75,7 @@ class Attention(nn.Module):
 
     def edges(self, adjacency: Tensor) -> Tensor:
         """Receiving and sending node of each entry, (2, entries), self-loops among them."""
-        return _with_loops(adjacency).indices()
+        return _with_loops(adjacency)[0]
 
     def forward(self, inputs: Tensor, edges: Tensor) -> Tensor:
         """Return (n, heads * width) of inputs (n, d)."""
@@ -178,14 +180,13 @@ def _kind(layer: nn.Module) -> str:
     return {Attention: "gat", Convolution: "gcn", Dense: "mlp"}[type(layer)]
 
 
-def _with_loops(adjacency: Tensor) -> Tensor:
-    """The matrix with weight 1 on its diagonal, whatever was there."""
-    row, column = adjacency.indices()
-    others = row != column
+def _with_loops(adjacency: Tensor) -> tuple[Tensor, Tensor]:
+    """Places (2, entries), in no order, and weights of the matrix with weight 1 on its diagonal, whatever was there."""
+    indices, values = adjacency.indices(), adjacency.values()
+    others = indices[0] != indices[1]
     diagonal = torch.arange(len(adjacency), device=adjacency.device)
-    indices = torch.cat([adjacency.indices()[:, others], diagonal.expand(2, -1)], dim=1)
-    values = torch.cat([adjacency.values()[others], adjacency.values().new_ones(len(diagonal))])
-    return torch.sparse_coo_tensor(indices, values, adjacency.shape, check_invariants=False).coalesce()
+    places = torch.cat([indices[:, others], diagonal.expand(2, -1)], dim=1)
+    return places, torch.cat([values[others], values.new_ones(len(diagonal))])
 
 
 def _softmax_by(scores: Tensor, group: Tensor, num_groups: int) -> Tensor:
