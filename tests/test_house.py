@@ -10,7 +10,7 @@ import labelwise
 PACKAGE = Path(labelwise.__file__).parent
 # From the ground up; rooms of one floor do not know each other.
 FLOORS = (
-    ("errors", "card", "progress_bars"),
+    ("callable_package", "errors", "card", "progress_bars"),
     ("files",),
     ("labels",),
     ("numerics",),

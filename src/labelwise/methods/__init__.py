@@ -4,11 +4,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from labelwise.callable_package import make_callable
 from labelwise.card import Card
 from labelwise.errors import InputError
 
 if TYPE_CHECKING:
     from labelwise.training.recipe import Recipe
+
+make_callable(__name__, __name__, "cards")
 
 # Every file with a card, in the order of the cards' numbers; baselines first.
 METHOD_FILES = (
