@@ -319,5 +319,8 @@ def test_the_lowest_bad_row_is_named_and_summaries_must_fit() -> None:
         audit_multilabel(labels, probs, num_threads=4)
     with pytest.raises(InputError, match="3 classes do not fit a summary of 2"):
         PresenceConfidence.empty(2).update(labels, probs)
+    for wrong, message in (((labels[:1] + 5, probs[:1]), "labels row 9"), ((labels[:1], probs[:1] - 5), "probs row 9")):
+        with pytest.raises(InputError, match=message):
+            PresenceJoint.empty(np.zeros((3, 2))).update(*wrong, first_row=9)
     with pytest.raises(InputError, match="different thresholds"):
         PresenceJoint.empty(np.zeros((2, 2))).merge(PresenceJoint.empty(np.ones((2, 2))))

@@ -90,8 +90,8 @@ def find_doubtful(
     slack: float,
     counts: NDArray[Any],
     places: NDArray[Any],
-) -> int:
-    """Count what the model is confident of, and note the doubtful entries; return how many these are.
+) -> tuple[int, int]:
+    """Count what the model is confident of, and note the doubtful entries; return how many are these, and bad ones.
 
     bars (classes, 2): thresholds of absent and present, less the slack. Written: counts (classes, 2, 2) of known
     entries [class, given, confident]; places (rows * classes,), flat positions, ascending, of known entries that the
@@ -99,10 +99,13 @@ def find_doubtful(
     """
     one = probs.dtype.type(1)
     num_classes = probs.shape[1]
-    found = 0
+    found = num_bad = 0
     for i in range(probs.shape[0]):
         for k in range(num_classes):
             given, present = labels[i, k], probs[i, k]
+            if given < -1 or given > 1 or not (present >= 0 and present <= 1):
+                num_bad += 1
+                continue
             absent = one - present
             guess = -1
             if present >= bars[k, 1] and (absent < bars[k, 0] or present > absent):
@@ -122,7 +125,7 @@ def find_doubtful(
             if is_doubtful:
                 places[found] = i * num_classes + k
                 found += 1
-    return found
+    return found, num_bad
 
 
 @njit(nogil=True, cache=True)

@@ -103,7 +103,7 @@ class MultilabelAudit(SuspectList):
         mask[self.issues.row, self.issues.label_class] = True
         return mask
 
-    def suspects(self) -> Iterator[tuple[object, ...]]:
+    def suspects(self) -> Iterator[tuple[Any, ...]]:
         """The issues, worst first: index, given, suggested, score, why."""
         own = self.issues.own_prob
         for row, k, given, prob, score in zip(*self.issues, own, strict=True):
@@ -243,8 +243,7 @@ class PresenceConfidence:
             probs, given, sums.class_counts, sums.high, sums.low, float(WORD)
         )
         if num_bad:
-            check_multilabels(given, first_row=first_row)
-            check_presence_probs(probs, first_row=first_row)
+            _refuse(given, probs, first_row)
         self.num_unknown += num_unknown
         scores = np.empty(len(given))
         entry_kernels.score_rows(probs, given, scores)
@@ -279,13 +278,16 @@ class PresenceJoint:
     def update(self, labels: ArrayLike, pred_probs: ArrayLike, *, first_row: int) -> None:
         """Add a block, labels and pred_probs (rows, classes), that begins at row ``first_row`` of the data.
 
-        Raises InputError for wrong shapes and types; values are those that the first round has checked.
+        Raises InputError for bad input.
         """
         from labelwise.audit import entry_kernels
 
         given, probs = _check_block(labels, pred_probs, len(self.thresholds), first_row)
         places = np.empty(probs.size, dtype=np.int64)
-        count = entry_kernels.find_doubtful(probs, given, self.thresholds - SLACK, SLACK, self.counts, places)
+        bars = self.thresholds - SLACK
+        count, num_bad = entry_kernels.find_doubtful(probs, given, bars, SLACK, self.counts, places)
+        if num_bad:
+            _refuse(given, probs, first_row)
         rows, classes = np.divmod(places[:count], len(self.thresholds))
         self.doubtful.append(
             Entries(
@@ -381,3 +383,9 @@ def _check_block(
         raise InputError(f"pred_probs has type {probs.dtype}: give floating-point probabilities.")
     dtype = np.float32 if probs.dtype.kind == "f" and probs.dtype.itemsize <= 4 else np.float64
     return np.ascontiguousarray(given), np.ascontiguousarray(probs, dtype=dtype)
+
+
+def _refuse(labels: NDArray[Any], probs: NDArray[Any], first_row: int) -> None:
+    """Raise InputError for the first entry that is no label, else for the first that is no probability."""
+    check_multilabels(labels, first_row=first_row)
+    check_presence_probs(probs, first_row=first_row)
