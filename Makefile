@@ -22,6 +22,7 @@ check: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/audit.py --preset imagenet wide long --out docs/results/bench-audit.json
 	$(BIN)/python benchmarks/audit.py --preset scaling --out docs/results/bench-audit-scaling.json
+	$(BIN)/python benchmarks/audit_tasks.py multilabel --preset coco wide long --rounds 3 --out docs/results/bench-audit-multilabel.json
 	GOMP_SPINCOUNT=10000 $(BIN)/python benchmarks/training.py --out docs/results/bench-training.json
 	$(BIN)/python benchmarks/graphs.py --edges 1e4 1e5 1e6 1e7 --out docs/results/bench-graphs.json
 	$(BIN)/python benchmarks/forests.py --preset full --out docs/results/bench-forests.json
