@@ -51,6 +51,30 @@ def test_unlabelled_images_take_part_and_are_not_held_out() -> None:
     assert np.isfinite(model.history_[0]["loss"])
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.float32])
+def test_masks_of_minus_one_only_are_unlabelled_images(kind: type) -> None:
+    by_255, by_minus_one = MASKS.copy(), MASKS.astype(kind)
+    by_255[1:4], by_minus_one[1:4] = 255, -1
+    first, second = segmenter().fit(IMAGES, by_255), segmenter().fit(IMAGES, by_minus_one)
+    np.testing.assert_array_equal(first.predict_proba(IMAGES), second.predict_proba(IMAGES))
+    with pytest.raises(InputError, match="no labelled pixel"):
+        segmenter().fit(IMAGES, np.full(MASKS.shape, -1, dtype=kind))
+
+
+def test_corrected_masks_are_the_given_ones_but_for_corrections() -> None:
+    masks = MASKS.copy()
+    masks[:, 0] = 255
+    options = {"skip_flat": None, "r": 0.0, "tau": 0.4}
+    model = segmenter(recipe="adele", recipe_options=options, epochs=5, validation_fraction=0.34).fit(IMAGES, masks)
+    held = np.setdiff1d(np.arange(6), model.train_rows_)
+    assert np.array_equal(model.corrected_masks_[held], masks[held])
+    assert np.array_equal(model.corrected_masks_ == 255, masks == 255)
+    changed = model.corrected_masks_[model.train_rows_]
+    assert not np.array_equal(changed, masks[model.train_rows_])
+    assert np.array_equal(changed, model.recipe_.store.labels.numpy())
+    assert segmenter().fit(IMAGES, masks).corrected_masks_ is None
+
+
 def test_data_set_of_pairs() -> None:
     class Pairs(Dataset):
         def __len__(self) -> int:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from labelwise.errors import InputError
 from labelwise.estimators.base import NetworkEstimator
 from labelwise.estimators.inputs import Inputs, example_shape, read_inputs, take_rows
+from labelwise.labels.corrections import Corrections
 from labelwise.labels.masks import IGNORE, check_masks
 from labelwise.networks.network import Standardize
 from labelwise.networks.pretrained import load_backbone
@@ -24,8 +25,8 @@ class Segmenter(NetworkEstimator):
 
     X is pictures (n, height, width[, channels]) as bytes or floats, or a torch data set of (picture, mask) pairs whose
     pictures are (channels, height, width). ``masks`` (n, height, width) hold class numbers 0, 1, ... and 255 where a
-    pixel is not labelled; an image without labels has a mask of 255 only, and recipes that learn from few labels use
-    it. Images of one call share one size.
+    pixel is not labelled; an image without labels has a mask of 255 (or -1) only, and recipes that learn from few
+    labels use it. Images of one call share one size.
 
     ``network`` is ``unet`` (what ``auto`` means), ``unet-8-16-32``, ``hourglass`` or ``unet-`` and a timm name, whose
     encoder starts from ``weights`` where they are given or, with ``download``, fetched. The other parameters are those
@@ -34,7 +35,8 @@ class Segmenter(NetworkEstimator):
 
     Attributes: ``num_classes_``, ``history_`` (one dict an epoch), ``best_epoch_`` (0-based, by mean IoU),
     ``network_``, ``recipe_``, ``train_rows_`` (positions of the images trained on), ``corrections_`` (targets, weights,
-    mask of all images where the recipe keeps them, else None).
+    mask of every pixel of all images where the recipe keeps them, else None), ``corrected_masks_`` (the given masks
+    with those corrections, (n, height, width) int64, or None).
     """
 
     task = SEGMENTATION
@@ -84,7 +86,11 @@ class Segmenter(NetworkEstimator):
         )
         self.train_rows_ = rows
         found = self.recipe_.corrections()
-        self.corrections_ = None if found is None else found.spread(rows, len(labels))
+        self.corrections_ = self.corrected_masks_ = None
+        if found is not None:
+            self.corrections_ = found.spread(rows, len(labels))
+            self.corrected_masks_ = labels.copy()
+            self.corrected_masks_[rows] = _to_masks(self.corrections_)[rows]
         return self
 
     def predict(self, X: Inputs) -> np.ndarray:
@@ -156,7 +162,7 @@ def _read_masks(inputs: Tensor | Dataset, masks: Any, *, num_classes: int | None
     count = len(inputs)  # type: ignore[arg-type]
     if masks is None:
         masks = np.stack([np.asarray(inputs[row][1]) for row in range(count)])
-    labels = check_masks(masks, num_classes=num_classes, name=f"masks{suffix}")
+    labels = check_masks(_without_minus_one(masks), num_classes=num_classes, name=f"masks{suffix}")
     if len(labels) != count:
         raise InputError(f"X{suffix} has {count} images but there are {len(labels)} masks; give one mask an image")
     size = example_shape(inputs)[1:]
@@ -166,6 +172,23 @@ def _read_masks(inputs: Tensor | Dataset, masks: Any, *, num_classes: int | None
             "(height x width): give masks of the images' size"
         )
     return labels
+
+
+def _without_minus_one(masks: Any) -> np.ndarray:
+    """Masks of -1 only, which stand for images without labels, as masks of 255."""
+    given = np.asarray(masks)
+    if given.ndim != 3 or given.dtype.kind not in "if":
+        return given
+    unlabelled = (given == -1).all(axis=(1, 2))
+    if not unlabelled.any():
+        return given
+    labels = given.astype(np.int64) if given.dtype.kind == "i" else given.copy()  # 255 is too much for int8
+    labels[unlabelled] = IGNORE
+    return labels
+
+
+def _to_masks(corrections: Corrections) -> np.ndarray:
+    return np.where(corrections.mask, corrections.targets.argmax(axis=1), IGNORE)  # (n, H, W)
 
 
 def _count_classes(labels: np.ndarray, num_classes: int | None) -> int:
