@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from labelwise.memory.gather import everywhere, gather_rows
+from labelwise.memory.gather import everywhere, gather_rows, sum_processes
 from labelwise.memory.targets import TargetMemory
 
 
@@ -28,6 +28,7 @@ def work(fabric: Any, folder: Path) -> None:
     expected = torch.tensor([[0.25] * 2, [0.0] * 2, [0.25] * 2, [0.0] * 2, [0.3] * 2])
     torch.testing.assert_close(memory.targets, expected)
 
+    assert sum_processes(torch.tensor([1, rank])).tolist() == [2, 1]
     assert everywhere(True)
     assert not everywhere(rank == 0)
     (folder / str(rank)).touch()

@@ -281,6 +281,6 @@ CARD = Card(
     link="https://arxiv.org/abs/2110.03740",
     authors_code="Kangningthu/ADELE",
     licence="MIT (not used here)",
-    defaults={"r": 0.9, "tau": 0.7, "lambda_": 1.0, "rho": 0.8, "scales": (0.7, 1.0, 1.5), "correct_every": 10},
+    defaults={"r": 0.9, "tau": 0.7, "lambda_": 1.0, "rho": 0.8, "skip_flat": 0.1, "correct_every": 10},
     cost="forward and backward passes at three scales, 3.7 times the pixels; one more forward pass a correction",
 )
