@@ -212,6 +212,21 @@ def test_few_of_the_issues_are_right_targets() -> None:
     assert issues > 0.6 * wrong
 
 
+@pytest.mark.parametrize("freedom", [np.inf, 3.0])
+def test_gross_slips_are_found_whatever_the_predictions_are_worth(freedom: float) -> None:
+    rng = np.random.default_rng(0)
+    for quality in (0.0, 1.0):  # of the predictions, that also lie too high, as those of a model that learnt the slips
+        targets, _, _ = draw_targets(rng, 1000, wrong=0, freedom=freedom)
+        predictions = quality * targets + 2 + rng.standard_normal(1000)
+        is_gross = rng.random(1000) < 0.05
+        targets = np.where(is_gross, 100 + 10 * targets, targets)
+        found = audit_regression(targets, predictions)
+        assert found.is_issue[is_gross].all()
+        assert (found.is_issue & ~is_gross).sum() < 0.2 * is_gross.sum()
+        assert found.noise.low <= is_gross.mean() <= found.noise.high
+        assert "audit again" in found.noise.notes[0]
+
+
 def test_spread_tells_a_usual_difference_from_an_unusual_one() -> None:
     rng = np.random.default_rng(0)
     spread = np.repeat([1.0, 20.0], 500)

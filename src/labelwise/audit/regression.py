@@ -7,9 +7,10 @@ Scores, low = suspicious, with the definitions of cleanlab's regression.rank and
 - ``scaled_residual``: exp(-e / median e) with e = |r| / spread, which does not;
 - ``outre``: how unusual the pair of target and residual is (`labelwise.audit.outre`).
 
-A target is an issue where e reaches a threshold: the lowest beyond which, by the fitted distribution of right targets'
-residuals (`labelwise.audit.target_noise`), at most ``false_share`` of the targets are right ones (Benjamini & Hochberg,
-1995). Its tails are as heavy as the data say, so where large residuals are usual, few targets or none are doubted.
+A target is an issue where its difference, |r - median r| / spread, reaches a threshold: the lowest beyond which, by the
+fitted distribution of right targets' residuals (`labelwise.audit.target_noise`), at most ``false_share`` of the targets
+are right ones (Benjamini & Hochberg, 1995). Its tails are as heavy as the data say, so where large residuals are usual,
+few targets or none are doubted.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class RegressionAudit(SuspectList):
 
     ``scores`` (n,) by ``method``, low = suspicious, 1 where the target is unknown; ``is_issue`` (n,) bool; ``ranked``
     indices of the issues, worst first, with ``given`` and ``suggested``, their targets and predictions, and
-    ``differences``, their |residual| / spread, all (issues,). ``typical`` is the median of |residual| / spread over all
-    rows, ``threshold`` what that must reach to be an issue, infinite where no target need be wrong. ``noise``: the
-    share of wrong targets with an interval. ``num_unknown`` targets are NaN.
+    ``differences``, their |residual - centre| / spread, all (issues,); ``threshold`` is what that must reach to be an
+    issue, infinite where no target need be wrong. ``typical`` is the median of |residual| / spread over all rows.
+    ``noise``: the share of wrong targets with an interval, and the centre. ``num_unknown`` targets are NaN.
     """
 
     method: str
@@ -96,7 +97,7 @@ def audit_regression(
     is fitted on, where there are more than 20,000. num_threads: by default one a core; no answer depends on it.
 
     Raises InputError with the row for bad input. Memory: 10 bytes a row for the answer, one block, and for 'outre' a
-    grid. Cost: two reads; 'outre' four more, and n distances to at most 16,384 points each.
+    grid. Cost: three reads; 'outre' four more, and n distances to at most 16,384 points each.
     """
     check_choice(rank_by, SCORES, "rank_by")
     if not 0 < false_share < 1:
@@ -106,20 +107,17 @@ def audit_regression(
     known, excess, sample = _read(rows, rng)
     noise = _noise(sample, len(excess), rng)
     typical = median(excess)
-    threshold = _threshold(excess, noise, false_share)
+    threshold = _threshold(rows, len(excess), noise, false_share)
     if np.isinf(threshold):
         note = "No difference is large enough to call a target wrong; the ranking still says where to look first."
         noise = noise._replace(notes=(*noise.notes, note))
-    is_issue = np.zeros(len(known), dtype=bool)
-    is_issue[known] = excess >= threshold
-    differences = excess[excess >= threshold]
+    is_issue, given, suggested, differences = _issues(rows, noise.centre, threshold)
     scores = _scores(rows, excess, typical, rank_by, num_threads or num_cores())
     if not known.all():
         spaced = np.full(len(known), UNLABELLED_SCORE)
         spaced[known] = scores
         scores = spaced
     order = ranked(is_issue, scores)
-    given, suggested = rows.of_issues(is_issue)
     place = np.searchsorted(np.flatnonzero(is_issue), order)
     return RegressionAudit(
         method=rank_by,
@@ -143,6 +141,10 @@ class _Block(NamedTuple):
     targets: Floats
     predictions: Floats
     spread: Floats
+
+    def differences(self, centre: float) -> Floats:
+        """|residual - centre| / spread, NaN where the target is."""
+        return np.abs(self.predictions - self.targets - centre) / self.spread
 
 
 @dataclass(slots=True)
@@ -187,16 +189,6 @@ class _Rows:
             known = ~np.isnan(block.targets)
             yield block.targets[known], (block.predictions - block.targets)[known]
 
-    def of_issues(self, is_issue: Bools) -> tuple[Floats, Floats]:
-        """Targets and predictions of the rows of a mask (n,)."""
-        parts = [
-            (block.targets[chosen], block.predictions[chosen])
-            for block in self.blocks()
-            if (chosen := is_issue[block.start : block.start + len(block.targets)]).any()
-        ]
-        given, suggested = zip(*parts, strict=True) if parts else ([np.empty(0)], [np.empty(0)])
-        return np.concatenate(given), np.concatenate(suggested)
-
 
 def _column(values: ArrayLike, name: str) -> NDArray[Any]:
     column = values if isinstance(values, np.ndarray) else np.asarray(values)
@@ -220,7 +212,7 @@ def _read(rows: _Rows, rng: np.random.Generator) -> tuple[Bools, Floats, tuple[F
         _check(block)
         here = slice(block.start, block.start + len(block.targets))
         known[here] = ~np.isnan(block.targets)
-        part = np.abs(block.predictions - block.targets)[known[here]] / block.spread[known[here]]
+        part = block.differences(0.0)[known[here]]
         excess[count : count + len(part)] = part
         count += len(part)
         chosen = drawn[np.searchsorted(drawn, here.start) : np.searchsorted(drawn, here.stop)]
@@ -255,27 +247,40 @@ def _noise(sample: tuple[Floats, ...], num_known: int, rng: np.random.Generator)
     targets, predictions, spread = sample
     if len(targets) < LEAST_ROWS:
         note = f"{num_known} known targets are too few to say how many are wrong: give {LEAST_ROWS} or more."
-        return TargetNoise(0.0, 0.0, 1.0, 0.0, 0.0, np.inf, MOST_FREEDOM, (note,))
+        return TargetNoise(0.0, 0.0, 1.0, 0.0, 0.0, 0.0, np.inf, MOST_FREEDOM, (note,))
     found = estimate_target_noise(targets, predictions, spread, rng)
     if num_known <= MOST_ROWS:
         return found
     return found._replace(notes=(f"The share was estimated on {len(targets):,} rows drawn at random.", *found.notes))
 
 
-def _threshold(excess: Floats, noise: TargetNoise, false_share: float) -> float:
-    """The lowest |residual| / spread from which on at most ``false_share`` of the targets are right ones."""
+def _threshold(rows: _Rows, num_known: int, noise: TargetNoise, false_share: float) -> float:
+    """The lowest difference from which on at most ``false_share`` of the targets are right ones."""
     if noise.scale == 0:
         return float(np.nextafter(0, 1))
     if not np.isfinite(noise.scale):
         return np.inf
     bars = noise.quantile(TAILS)  # (tails,), rising
     reached = np.zeros(len(bars) + 1, dtype=np.int64)
-    for start in range(0, len(excess), BLOCK_ROWS):
-        places = np.searchsorted(bars, excess[start : start + BLOCK_ROWS], side="right")
+    for block in rows.blocks():
+        differences = block.differences(noise.centre)
+        places = np.searchsorted(bars, differences[~np.isnan(differences)], side="right")
         reached += np.bincount(places, minlength=len(reached))
     num_reached = np.cumsum(reached[::-1])[::-1][1:]  # (tails,) how many reach each bar
-    is_enough = (num_reached > 0) & ((1 - noise.rate) * len(excess) * TAILS <= false_share * num_reached)
+    is_enough = (num_reached > 0) & ((1 - noise.rate) * num_known * TAILS <= false_share * num_reached)
     return float(bars[is_enough.argmax()]) if is_enough.any() else np.inf
+
+
+def _issues(rows: _Rows, centre: float, threshold: float) -> tuple[Bools, Floats, Floats, Floats]:
+    """Which rows are issues (n,); targets, predictions and differences of those, in their order."""
+    is_issue, parts = np.zeros(rows.num_rows, dtype=bool), [np.empty((3, 0))]
+    for block in rows.blocks():
+        differences = block.differences(centre)
+        chosen = differences >= threshold
+        is_issue[block.start : block.start + len(chosen)] = chosen
+        parts.append(np.stack([block.targets[chosen], block.predictions[chosen], differences[chosen]]))
+    given, suggested, differences = np.concatenate(parts, axis=1)
+    return is_issue, given, suggested, differences
 
 
 def _scores(rows: _Rows, excess: Floats, typical: float, rank_by: str, num_threads: int) -> Floats:
