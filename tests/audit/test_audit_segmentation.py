@@ -164,6 +164,8 @@ def test_every_form_of_input_gives_the_same(tmp_path: Path) -> None:
     assert_same(audit_segmentation(*mapped), whole)
     assert_same(audit_segmentation((m for m in masks), (p for p in probs)), whole)
     assert_same(audit_segmentation(list(mapped[0]), mapped[1]), whole)
+    assert_same(audit_segmentation(masks.astype(">i4"), probs.astype(">f4")), whole)
+    assert_same(audit_segmentation(masks.astype(float), probs), whole)
     channels_last = np.ascontiguousarray(np.moveaxis(probs, 1, 3))
     assert_same(audit_segmentation(masks, np.moveaxis(channels_last, 3, 1)), whole)
 

@@ -110,7 +110,7 @@ class SegmentationAudit(SuspectList):
             }
         )
 
-    def suspects(self) -> Iterator[tuple[object, ...]]:
+    def suspects(self) -> Iterator[tuple[Any, ...]]:
         """The images with issues, worst first: index, the pair of classes most often confused, score, why."""
         for image in self.ranked:
             part = self._part(image)
@@ -393,6 +393,7 @@ def _check_image(
         raise InputError(f"pred_probs of image {number} has type {probs.dtype}: give floating-point probabilities.")
     if labels.dtype.kind not in "iu":
         labels = check_masks(labels[None], num_classes=num_classes, name=f"mask of image {number},")[0]
+    labels = labels.astype(labels.dtype.newbyteorder("="), copy=False)  # compiled loops know no other order
     dtype = np.float32 if probs.dtype.kind == "f" and probs.dtype.itemsize <= 4 else np.float64
     return labels, np.ascontiguousarray(probs, dtype=dtype)
 

@@ -110,7 +110,7 @@ def estimate_target_noise(targets: Array, predictions: Array, spread: Array, rng
         wrong = float((excess > 0).mean())
         note = "More than half of the differences are the same, so every other target is taken as wrong."
         return TargetNoise(wrong, 0.0, wrong, wrong, wrong, centre, 0.0, MOST_FREEDOM, (note,))
-    sample = _Sample(excess / scale, np.log(scale * spread), _log_wrong(targets, residuals, excess / scale))
+    sample = _Sample(excess / scale, np.log(scale * spread), _log_wrong(targets, residuals, scale * spread))
 
     right_only, with_gross, with_both = (_fit(sample, num_wrong) for num_wrong in range(3))
     exchanged = np.abs(rng.permutation(targets) - predictions + centre) / (spread * scale)
@@ -137,12 +137,11 @@ def estimate_target_noise(targets: Array, predictions: Array, spread: Array, rng
     return found._replace(notes=tuple(_notes(found, model.shares[1] if needed else 0.0, needed, is_told)))
 
 
-def _log_wrong(targets: Array, residuals: Array, deviations: Array) -> Array:
-    """Log densities (2, n) of the targets as exchanged ones and as gross slips."""
+def _log_wrong(targets: Array, residuals: Array, usual: Array) -> Array:
+    """Log densities (2, n) of the targets as exchanged ones and as gross slips; usual (n,) residuals."""
     middle = np.median(targets)
     width = max(float(np.median(np.abs(targets - middle))) / NORMAL_MEDIAN, float(np.median(np.abs(residuals))))
-    unit = np.abs(residuals) / np.where(deviations > 0, deviations, np.inf)
-    gross = max(float(np.sqrt(np.mean(residuals**2))), GROSS * float(np.median(unit)))
+    gross = max(float(np.sqrt(np.mean(residuals**2))), GROSS * float(np.median(usual)))
     return np.stack(
         [
             _log_t((targets - middle) / width, WRONG_FREEDOM) - np.log(width),
