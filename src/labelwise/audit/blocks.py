@@ -205,9 +205,7 @@ class RowReader:
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
-        # A part of a mapped file keeps the offset of the whole, so only the whole can be read by it.
-        is_whole = isinstance(array, np.memmap) and array.mode == "r" and isinstance(array.base, mmap.mmap)
-        self._path = Path(array.filename) if is_whole and array.flags.c_contiguous and array.filename else None  # type: ignore[attr-defined]
+        self._path, self._offset = _mapped_file(array)
         self._buffer = np.empty(0, dtype=np.uint8)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -220,9 +218,19 @@ class RowReader:
             self._buffer = np.empty(wanted, dtype=np.uint8)
         buffer = self._buffer[:wanted]
         with self._path.open("rb", buffering=0) as file:
-            file.seek(int(self.array.offset) + start * row_bytes)  # type: ignore[attr-defined]
+            file.seek(self._offset + start * row_bytes)
             fill(file, buffer, f"{self._path} ends before row {stop - 1}")
         return buffer.view(self.array.dtype).reshape(stop - start, *self.array.shape[1:])
+
+
+def _mapped_file(array: NDArray[Any]) -> tuple[Path | None, int]:
+    """The file that an array maps as a whole, for reading, and where it begins there; None of any other array."""
+    if not isinstance(array, np.memmap) or array.mode != "r" or not array.filename:
+        return None, 0
+    # A part of a mapped file is an array on an array, and keeps the offset of the whole.
+    is_whole = isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
+    path = Path(array.filename)
+    return (path, int(array.offset)) if is_whole and path.is_file() else (None, 0)
 
 
 def fill(file: FileIO, buffer: NDArray[np.uint8], fault: str) -> None:
