@@ -153,6 +153,7 @@ class TJEPA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator)
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
         tags.input_tags.categorical = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
     @property
@@ -164,6 +165,7 @@ class TJEPA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator)
         import pandas as pd
 
         is_frame = isinstance(X, pd.DataFrame)
+        least = 2 if reset else 1
         with sklearn_errors():
             checked = validate_data(
                 self,
@@ -171,14 +173,14 @@ class TJEPA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator)
                 reset=reset,
                 dtype=None,
                 ensure_all_finite=False,
-                ensure_min_features=2,
+                ensure_min_features=least,
                 skip_check_array=is_frame,
             )
         if not is_frame:
             return pd.DataFrame(checked)
         if len(X) == 0:
             raise InputError("X has no rows: give at least one")
-        if X.shape[1] < 2:
+        if X.shape[1] < least:
             raise InputError(f"X has {X.shape[1]} column, but columns are predicted from others: give at least 2")
         return X
 
