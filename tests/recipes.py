@@ -169,7 +169,7 @@ TABLE = [
         differs=SHARES,
         changes={"optimizer": "adamw", "learning_rate": 0.003},
     ),
-    Row("dllp", "dllp", toy=GROUPS, differs=BAGS),
+    Row("dllp", "dllp", toy=GROUPS, epochs=12, differs=BAGS),
     Row("llp-bp", "llp-bp", toy=GROUPS, epochs=12, differs=BAGS),
     Row(
         "llp-bp-pairs",

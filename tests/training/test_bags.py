@@ -82,19 +82,20 @@ def test_means_and_proportions_of_bags() -> None:
     torch.testing.assert_close(bag_proportions(labels, number), torch.tensor([2 / 3, 1.0, 0.0]))
 
 
-def test_score_is_the_share_of_the_proportions_variance_explained() -> None:
+def test_score_is_one_minus_the_root_mean_squared_gap_of_proportions() -> None:
     bags = check_bags([0, 1, 1, 2, 2, 2, 2], [1, 1, 0])
     labels = torch.from_numpy(bags.rows())
     probs = torch.tensor([0.9, 0.8, 0.4, 0.1, 0.2, 0.1, 0.2], dtype=torch.float64)
     outputs = probs.logit()[:, None]
     predicted, given = np.array([0.9, 0.6, 0.15]), np.array([1, 0.5, 0])
-    expected = 1 - ((predicted - given) ** 2).sum() / ((given - given.mean()) ** 2).sum()
+    expected = 1 - np.sqrt(((predicted - given) ** 2).mean())
     assert BAGS.score([(outputs, labels)]) == pytest.approx(expected)
     # blocks cut through bags
     assert BAGS.score([(outputs[:2], labels[:2]), (outputs[2:], labels[2:])]) == pytest.approx(expected)
     assert BAGS.score([]) == 0
-    same = torch.from_numpy(check_bags([0, 1], [1, 1]).rows())
-    assert BAGS.score([(torch.tensor([[0.0], [1.0]]), same)]) == 0
+    single = torch.from_numpy(check_bags([0, 0], [1]).rows())
+    assert BAGS.score([(torch.tensor([[0.0], [0.0]]), single)]) == pytest.approx(1)
+    assert BAGS.score([(torch.tensor([[99.0], [99.0]]), single)]) == pytest.approx(0.5)
 
 
 def test_one_output_only() -> None:

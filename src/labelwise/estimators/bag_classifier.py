@@ -27,9 +27,9 @@ class BagClassifier(ClassifierMixin, NetworkEstimator):
     and the trained model needs none.
 
     The parameters are those of ``labelwise.estimators.base.NetworkEstimator``; a batch holds whole bags, about
-    ``batch_size`` rows. ``validation_fraction`` holds out bags to measure on after each epoch how well mean
-    predictions explain the bags' proportions (R^2), and, with ``early_stopping``, to stop by: no row's label is needed
-    to choose a model. Fitting costs ``epochs`` forward and backward passes over the data, times the card's ``cost``.
+    ``batch_size`` rows. ``validation_fraction`` holds out bags to measure on after each epoch how near mean predictions
+    come to the bags' proportions (1 - RMSE), and, with ``early_stopping``, to stop by: no row's label is needed to
+    choose a model. Fitting costs ``epochs`` forward and backward passes over the data, times the card's ``cost``.
 
     Attributes: ``classes_`` (0 and 1), ``history_`` (one dict an epoch), ``best_epoch_`` (0-based), ``network_``,
     ``backbone_name_``, ``recipe_``, ``train_rows_`` (positions of the rows trained on), ``corrections_`` (targets,

@@ -185,18 +185,19 @@ def check_no_labels(data: "TrainingData") -> None:
 PRETRAINING = Task("pretraining", "spread of representations", check_no_labels, spread)
 
 
-def bag_r2(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """R^2, over bags, of the mean probability for the share of positives; 0 without any bag.
+def bag_agreement(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """One minus the root mean squared gap, over bags, of mean probability and share of positives; 0 without any bag.
 
-    Each block is logits (n, 1) and labels (n, 2), the bag of each row and its count of positives. Holds all rows.
+    Each block is logits (n, 1) and labels (n, 2), the bag of each row and its count of positives. Holds all rows. It
+    means something for a single bag too, unlike R^2.
     """
     rows = list(blocks)
     if not rows:
         return 0.0
     probs = torch.cat([logits[:, 0].double().sigmoid() for logits, _ in rows])
     bags = bags_of_rows(torch.cat([labels for _, labels in rows]).numpy())
-    means = torch.from_numpy(bags.sums(probs.numpy()) / bags.sizes)
-    return SquaredErrors(1).update(means[:, None], torch.from_numpy(bags.proportions)[:, None]).r2()
+    gaps = torch.from_numpy(bags.sums(probs.numpy()) / bags.sizes - bags.proportions)
+    return float(1 - gaps.square().mean().sqrt())
 
 
 def check_bag_counts(data: "TrainingData") -> None:
@@ -206,4 +207,4 @@ def check_bag_counts(data: "TrainingData") -> None:
         raise InputError(f"bags are learnt by one output, but the network has {data.num_classes}: give it one")
 
 
-BAGS = Task("bags", "R^2 of the bags' proportions", check_bag_counts, bag_r2)
+BAGS = Task("bags", "agreement with the bags' proportions (1 - RMSE)", check_bag_counts, bag_agreement)
