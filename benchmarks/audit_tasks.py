@@ -229,7 +229,7 @@ TASKS = {
         title="The audit of numeric targets",
         text=(
             "From .npy files of targets and out-of-sample predictions (rows, float64) to the score OUTRE of every "
-            "target; labelwise also finds the issues and the share of wrong targets. Up to 16,384 rows both take every "
+            "target; labelwise also finds the issues and the share of wrong targets. Up to 32,768 rows both take every "
             "pair of rows; beyond, labelwise takes cells of a grid for neighbours. Files are in the page cache, "
             "imports and compiled loops loaded; every job runs once in a process of its own, and the peak is that of "
             "the whole process. Medians of rounds in which the jobs take turns; ratios are taken within a round."

@@ -27,7 +27,7 @@ RESIDUAL_SCALE = 5.0
 NEIGHBOUR_SHARE = 0.5
 TINY = 1e-100
 # Rows up to which the neighbours are the rows themselves.
-MOST_POINTS = 16_384
+MOST_POINTS = 32_768
 GRID = 96
 QUERIES_AT_A_TIME = 1024
 # Mean distances below this are rounding: such a pair lies where half of all lie.

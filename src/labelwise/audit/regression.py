@@ -97,7 +97,7 @@ def audit_regression(
     is fitted on, where there are more than 20,000. num_threads: by default one a core; no answer depends on it.
 
     Raises InputError with the row for bad input. Memory: 10 bytes a row for the answer, one block, and for 'outre' a
-    grid. Cost: three reads; 'outre' four more, and n distances to at most 16,384 points each.
+    grid. Cost: three reads; 'outre' four more, and n distances to at most 32,768 points each.
     """
     check_choice(rank_by, SCORES, "rank_by")
     if not 0 < false_share < 1:
