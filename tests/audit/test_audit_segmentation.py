@@ -263,6 +263,7 @@ REFUSED = {
     "no image": (lambda m, p: ([], []), "no image"),
     "empty arrays": (lambda m, p: (m[:0], p[:0]), "no image"),
     "no pixel": (lambda m, p: (m[:, :0], p[:, :, :0]), r"shape \(3, 0, 5\)"),
+    "too many classes": (lambda m, p: (m, np.full((2, 256, 4, 5), 1 / 256)), "at most 255 classes"),
     "text": (lambda m, p: (m, p.astype(str)), "type <U"),
     "a number": (lambda m, p: (3, p), "masks is a int"),
 }
@@ -273,6 +274,14 @@ def test_refuses(name: str) -> None:
     change, message = REFUSED[name]
     with pytest.raises(InputError, match=message):
         audit_segmentation(*edited(change))
+
+
+def test_refuses_more_pixels_than_the_sums_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelwise.audit.segmentation.MOST_OF_A_CLASS", 30)
+    probs = np.full((2, 3, 4, 5), 1 / 3)
+    with pytest.raises(InputError, match="more than 30 pixels are labelled 2"):
+        audit_segmentation(np.full((2, 4, 5), 2), probs)
+    audit_segmentation(np.stack([np.full((4, 5), 2), np.full((4, 5), 1)]), probs)
 
 
 def test_refuses_an_unknown_score() -> None:

@@ -14,7 +14,6 @@ from labelwise.audit.result import COLUMNS
 from labelwise.audit.scores import check_choice
 from labelwise.audit.streaming import FileAudit, audit_file
 from labelwise.errors import InputError
-from labelwise.labels.masks import IGNORE
 
 
 class _Files(NamedTuple):
@@ -161,12 +160,12 @@ def _segmentation(files: _Files) -> _Found:
     ]
 
     def write_more(out: Path) -> None:
-        dtype = np.dtype(np.uint8 if found.num_classes <= IGNORE else np.int16)
+        num_images = len(found.shapes)
         write_npy(
             out / "suggestions.npy",
-            (len(found.shapes), *found.shapes[0].tolist()),
-            dtype,
-            (found.suggestion(image) for image in range(len(found.shapes))),
+            (num_images, *found.shapes[0].tolist()),
+            np.dtype(np.uint8),
+            (found.suggestion(image) for image in range(num_images)),
         )
 
     return _Found(found.suspects(), summary, sentences, write_more)

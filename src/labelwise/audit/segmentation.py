@@ -48,8 +48,10 @@ TOLERANCE = 0.5e-4
 SPOOL_BYTES = 1 << 22
 RECORDS_AT_A_TIME = 1 << 16
 RECORD = np.dtype([("pixel", "<i4"), ("given", "<i2"), ("best", "<i2"), ("own", "<f8"), ("best_prob", "<f8")])
-MOST_CLASSES = np.iinfo(np.int16).max
+MOST_CLASSES = IGNORE
 MOST_PIXELS = np.iinfo(np.int32).max
+# The sums of a class hold twice as many pixels.
+MOST_OF_A_CLASS = 1 << 32
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -183,7 +185,7 @@ class SegmentationSummary:
         number = len(self.shapes)
         labels, probs = _check_image(mask, pred_probs, number, self.num_classes)
         scan = (scanner or _Scanner()).scan(labels, probs, number)
-        self.confidence = self.confidence.merge(scan.confidence)
+        self.confidence = _with_room(self.confidence.merge(scan.confidence))
         self.shapes.append(labels.shape)
         self.num_labelled.append(int(scan.confidence.class_counts.sum()))
         self.softmin.append(scan.softmin)
@@ -194,7 +196,7 @@ class SegmentationSummary:
         """Summary of the images of both, those of ``self`` first. Raises InputError if the classes differ."""
         both = SegmentationSummary(
             self.num_classes,
-            self.confidence.merge(other.confidence),
+            _with_room(self.confidence.merge(other.confidence)),
             self.shapes + other.shapes,
             self.num_labelled + other.num_labelled,
             self.softmin + other.softmin,
@@ -325,6 +327,16 @@ def _doubtful_pixels(
     return records
 
 
+def _with_room(confidence: ConfidenceSummary) -> ConfidenceSummary:
+    """The same sums; raises InputError where they might soon overflow."""
+    if confidence.class_counts.max() > MOST_OF_A_CLASS:
+        class_number = int(confidence.class_counts.argmax())
+        raise InputError(
+            f"more than {MOST_OF_A_CLASS:,} pixels are labelled {class_number}: audit the images in parts."
+        )
+    return confidence
+
+
 def _count_pairs(issues: _Issues, num_classes: int) -> Ints:
     pairs = issues.records["given"].astype(np.int64) * num_classes + issues.records["best"]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
@@ -367,7 +379,7 @@ def _num_classes(probs: ArrayLike, number: int) -> int:
     if len(shape) != 3 or 0 in shape or shape[0] > MOST_CLASSES:
         raise InputError(
             f"pred_probs of image {number} has shape {shape}: give (classes, height, width), at least 1 and at most "
-            f"{MOST_CLASSES:,} classes, and at least one pixel."
+            f"{MOST_CLASSES} classes (255 in a mask is no class), and at least one pixel."
         )
     return int(shape[0])
 
