@@ -27,6 +27,8 @@ REPRODUCTIONS = MappingProxyType(
         "pu-mlc": "pu_mlc",
         "conr": "conr",
         "erase": "erase",
+        "adele": "adele",
+        "cw-bass": "cw_bass",
         "forest-smoothers": "forest_smoothers",
         "local-graph-clustering": "local_clustering",
         "lp-icp": "lp_icp",

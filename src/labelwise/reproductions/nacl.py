@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from labelwise.certainty.calibration import classwise_calibration_error, expected_calibration_error
-from labelwise.data.scenes import Glyphs, Scenes, digit_glyphs, draw_scenes
+from labelwise.data.scenes import Scenes, draw_scenes
 from labelwise.estimators.segmenter import Segmenter
 from labelwise.numerics.segmentation_metrics import NUM_BINS, SegmentationMetrics
-from labelwise.reproductions.inputs import fashion_mnist
 from labelwise.reproductions.result import Result, clearly_above, library_version, paired_interval, summarise
+from labelwise.reproductions.scene_sources import Source, find_source, source_notes
 
 SLUG = "nacl"
 CLAIM = (
@@ -62,15 +62,6 @@ class Plan(NamedTuple):
     epochs: int = 60
 
 
-class Source(NamedTuple):
-    """Glyphs of the scenes to train on and of those to test on, which kinds, and their name."""
-
-    train: Glyphs
-    test: Glyphs
-    kinds: tuple[int, ...]
-    name: str
-
-
 def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     """Run all arms on scenes of Fashion-MNIST; without a data folder, or if `quick`, of digits, and `notes` says so.
 
@@ -78,7 +69,7 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     """
     start = time.perf_counter()
     plan = Plan(num_train=12, num_test=20, epochs=3) if quick else Plan()
-    source = _digits() if quick or data_dir is None else _fashion(data_dir)
+    source = find_source(data_dir, quick=quick)
 
     arms = {arm: _over_seeds(source, plan, *ARMS[arm], seeds) for arm in ARMS}
     alphas = {0.0: CE, 0.1: METHOD} | {alpha: str(alpha) for alpha in MORE_ALPHAS}
@@ -118,7 +109,10 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
             },
             "without_skip_connections": {arm: _means(each) for arm, each in others.items()},
         },
-        notes=_notes(quick, data_dir, seeds),
+        notes=[
+            "other alphas ran on seed 0 only, and are shown, not chosen from",
+            *source_notes(data_dir, seeds, quick=quick),
+        ],
     )
 
 
@@ -207,31 +201,5 @@ def _draw(source: Source, plan: Plan, seed: int) -> tuple[Scenes, Scenes]:
     return train, draw_scenes(plan.num_test, rng, glyphs=source.test, **looks)
 
 
-def _digits() -> Source:
-    glyphs = digit_glyphs()
-    half = len(glyphs.labels) // 2
-    train = Glyphs(glyphs.pictures[:half], glyphs.labels[:half])
-    test = Glyphs(glyphs.pictures[half:], glyphs.labels[half:])
-    return Source(train, test, (0, 1, 7), "scikit-learn's digits 0, 1 and 7")
-
-
-def _fashion(data_dir: Path) -> Source:
-    train_X, train_y, test_X, test_y = fashion_mnist(data_dir)
-    train = Glyphs((train_X[:10_000] / 255).astype(np.float32), train_y[:10_000])
-    test = Glyphs((test_X / 255).astype(np.float32), test_y)
-    return Source(train, test, (1, 8, 9), "Fashion-MNIST trousers, bags and ankle boots")
-
-
 def _means(measured: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in measured.items()}
-
-
-def _notes(quick: bool, data_dir: Path | None, seeds: int) -> list[str]:
-    notes = ["other alphas ran on seed 0 only, and are shown, not chosen from"]
-    if quick:
-        notes.append("quick form: few scenes of digits and epochs, the verdict means little")
-    elif data_dir is None:
-        notes.append("scenes of digits; give a data folder (--data-dir or LABELWISE_DATA) for those of Fashion-MNIST")
-    if seeds == 1:
-        notes.append("one seed: the verdict rests on the sign of the difference")
-    return notes
