@@ -1,10 +1,11 @@
 """Small networks for the nodes of a graph: ``gat``, ``gcn``, and ``mlp``, which does not look at the edges.
 
-A layer costs its entries times its width, in time and, for attention, in memory.
+A layer says with ``edges`` what it needs of the adjacency matrix, and takes that with the features. It costs the
+entries of the matrix times its width, in time and, for attention, in memory.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +18,6 @@ from labelwise.numerics.propagation import normalize_adjacency, with_values
 DEFAULT_GRAPH_NETWORK = "gat"
 _HIDDEN = {"gat": "gat-8x32", "gcn": "gcn-64", "mlp": "mlp-64"}
 DROPOUT = 0.5
-
-
-class Layer(Protocol):
-    """One layer of a graph network."""
-
-    def edges(self, adjacency: Tensor) -> Any:
-        """What the layer needs of the adjacency matrix (n, n)."""
-
-    def __call__(self, inputs: Tensor, edges: Any) -> Tensor:
-        """Return outputs (n, width) of inputs (n, d), which may be sparse."""
 
 
 class Dense(nn.Module):
@@ -164,7 +155,7 @@ def build_graph_network(
 def _shape(kind: str, part: str) -> tuple[int, int] | None:
     """Heads and width of a hidden layer, None where they are not understood."""
     numbers = part.split("x")
-    if len(numbers) != (2 if kind == "gat" else 1) or not all(n.isdigit() and int(n) > 0 for n in numbers):
+    if len(numbers) != (2 if kind == "gat" else 1) or not all(n.isdecimal() and int(n) > 0 for n in numbers):
         return None
     return (1, int(part)) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
 
