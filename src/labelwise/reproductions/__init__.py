@@ -33,6 +33,7 @@ REPRODUCTIONS = MappingProxyType(
         "local-graph-clustering": "local_clustering",
         "lp-icp": "lp_icp",
         "c-mixup": "c_mixup",
+        "llp-bp": "llp_bp",
         "ps-kd": "ps_kd",
     }
 )
