@@ -28,6 +28,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/forests.py --preset full --out docs/results/bench-forests.json
 	$(BIN)/python benchmarks/label_sets.py --out docs/results/bench-label-sets.json
 	$(BIN)/python benchmarks/partners.py --out docs/results/bench-partners.json
+	$(BIN)/python benchmarks/bags.py --out docs/results/bench-bags.json
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
