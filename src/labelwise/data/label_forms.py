@@ -55,9 +55,9 @@ def read_numbers(values: NDArray[Any], name: str, checks: RowChecks) -> NDArray[
     """Numbers (n,) float64 of label cells, NaN where empty; rows with words or infinite numbers are rejected."""
     import pandas as pd
 
-    cells = pd.Series(values)
-    missing = cells.isna().to_numpy()
-    if cells.dtype == object:
+    cells = pd.Series(values, dtype=values.dtype)
+    missing = cells.isna().to_numpy().copy()
+    if values.dtype == object:
         text = cells.astype(str).str.strip()
         missing |= text.str.lower().isin(_MISSING).to_numpy()
         cells = text.where(~missing, None)

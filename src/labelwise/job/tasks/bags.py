@@ -45,6 +45,7 @@ class BagsJob(TaskJob):
         self.names = np.unique(np.asarray(self.examples.bags, dtype=str))
         self.size = np.bincount(self.bag)
         self.count = np.bincount(self.bag, weights=self.examples.given == 1).astype(np.int64)
+        self.reference_count = np.bincount(self.bag, weights=self.reference == 1)
 
     def check_facts(self) -> tuple[tuple[str, str], ...]:
         """How many bags there are, and how large."""
@@ -63,7 +64,7 @@ class BagsJob(TaskJob):
         """R^2 of the proportions of the test bags."""
         bags, expected = self._expected(model, self.parts.test)
         size = self.size[bags]
-        errors = SquaredErrors(1).update(_column(expected / size), _column(self.count[bags] / size))
+        errors = SquaredErrors(1).update(_column(expected / size), _column(self.reference_count[bags] / size))
         return errors.r2()
 
     def audit(self) -> AuditFindings:

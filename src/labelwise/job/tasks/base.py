@@ -153,7 +153,6 @@ class TaskJob(ABC):
         return self.estimator_class(
             recipe,
             epochs=self.epochs,
-            learning_rate=options.learning_rate,
             accelerator=options.accelerator,
             devices=options.devices,
             precision=options.precision,
@@ -161,7 +160,7 @@ class TaskJob(ABC):
             checkpoint_seconds=CHECKPOINT_SECONDS,
             resume=True,
             random_state=options.seed,
-            **{"batch_size": options.batch_size} | self.network(),
+            **{"batch_size": options.batch_size, "learning_rate": options.learning_rate} | self.network(),
         )
 
     def train(self, name: str, recipe: str, rows: np.ndarray, validation_rows: np.ndarray | None = None) -> Fitted:

@@ -36,8 +36,8 @@ class MultilabelJob(TaskJob):
         self.notes += self.inputs.notes
 
     def network(self) -> dict[str, Any]:
-        """Adam: gradients of rare labels are tiny, and plain steps hardly move for them."""
-        return super().network() | {"optimizer": "adam", "learning_rate": 1e-3}
+        """AdamW: gradients of rare labels are tiny, and plain steps hardly move for them."""
+        return super().network() | {"optimizer": "adamw", "learning_rate": 1e-3}
 
     def class_counts(self) -> list[tuple[str, int]]:
         """How many rows each label is given to."""

@@ -45,7 +45,7 @@ class SegmentationJob(TaskJob):
             "weights": self.options.weights,
             "download": self.options.download,
             "batch_size": IMAGES_AT_ONCE,
-            "optimizer": "adam",
+            "optimizer": "adamw",
             "learning_rate": 1e-3,
         }
 
