@@ -174,6 +174,7 @@ class LLPBP(BagRecipe):
 
     network: AggregateEmbeddingNet
     probs: Tensor
+    pseudo: Tensor
     found: Tensor
 
     def __init__(
@@ -219,8 +220,10 @@ class LLPBP(BagRecipe):
         self.data = data
         self.starts = list(range(0, epochs, -(-epochs // self.rounds)))
         self.initial = copy.deepcopy(self.network).requires_grad_(False)
-        self.register_buffer("probs", torch.full((len(data),), 0.5, dtype=torch.float64))
-        self.register_buffer("found", torch.zeros(self.rounds, len(REPORTED), dtype=torch.float64))
+        self.register_buffer("probs", torch.full((len(data),), 0.5))
+        # Beside the probabilities, as weights of low precision would round those across the threshold.
+        self.register_buffer("pseudo", torch.zeros(len(data), dtype=torch.bool))
+        self.register_buffer("found", torch.zeros(self.rounds, len(REPORTED)))
 
     def stage(self, epoch: int, epochs: int) -> tuple[int, int]:
         """The round that holds an epoch."""
@@ -237,8 +240,9 @@ class LLPBP(BagRecipe):
         found = self.propagate(_scaled(rows), np.random.default_rng(seed))
         warn_of_unrest(found.info)
         self.probs.copy_(torch.from_numpy(found.probs))
+        self.pseudo.copy_(torch.from_numpy(found.probs >= self.propagation["threshold"]))
         values = found.bag_lambda, found.sim_lambda, found.bag_error, found.info.rounds, found.info.residual
-        self.found[number] = torch.tensor(values, dtype=torch.float64)
+        self.found[number] = torch.tensor(values)
         self.network.load_state_dict(self.initial.state_dict())
 
     def propagate(self, rows: NDArray[np.float32], generator: np.random.Generator) -> PseudoLabels:
@@ -251,8 +255,7 @@ class LLPBP(BagRecipe):
         """Return the terms of the batch."""
         number = number_in_order(batch["labels"][:, 0])
         logits, bag_logits = self.network(batch["inputs"], number)
-        pseudo = self.probs[batch["index"]] >= self.propagation["threshold"]
-        proportions = bag_proportions(batch["labels"], number)
+        pseudo, proportions = self.pseudo[batch["index"]], bag_proportions(batch["labels"], number)
         return aggregate_loss(logits, pseudo, bag_logits, proportions, self.loss_lambda, are_logits=True)
 
     def predict(self, inputs: Tensor) -> Tensor:
