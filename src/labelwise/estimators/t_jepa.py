@@ -53,7 +53,7 @@ class TJEPA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator)
         *,
         categorical: Sequence[str | int] = (),
         dim: int = 32,
-        heads: int = 4,
+        heads: int = 2,
         layers: int = 2,
         feedforward: int = 64,
         dropout: float = 0.0,

@@ -66,8 +66,8 @@ class TabularTokenizer(nn.Module):
 
     A row x (D,) float holds the ``n_numeric`` numbers first, about 0 to 1, then a code 0 to C - 1 for each entry C of
     ``cardinalities``. The token of a number is ``x w + b``, of a category ``E[x] + b``. A number that is NaN, or a code
-    that is none of these, is missing: its token is that of ``fill`` (n_numeric,), by default 0.5, or ``b`` for a category,
-    plus a learned vector that starts at zero. Positions of sines are added to all tokens.
+    that is none of these, is missing: its token is that of ``fill`` (n_numeric,), by default 0.5, or for a category
+    ``b``, plus a learned vector that starts at zero. Positions of sines are added to all tokens.
     """
 
     offsets: Tensor
@@ -92,8 +92,10 @@ class TabularTokenizer(nn.Module):
         # One table for all categorical columns, so that one lookup serves them.
         self.embedding = nn.Parameter(torch.empty(int(sizes.sum()), dim))
         self.missing = nn.Parameter(torch.zeros(self.n_columns, dim))
-        for parameter in (self.weight, self.bias, self.embedding):
-            nn.init.uniform_(parameter, -(dim**-0.5), dim**-0.5)
+        # What columns hold must not drown in the positions, and numbers in [0, 1] lie within some 0.3 of their mean.
+        nn.init.normal_(self.weight, std=3.0)
+        nn.init.normal_(self.embedding)
+        nn.init.uniform_(self.bias, -(dim**-0.5), dim**-0.5)
         self.register_buffer("fill", torch.tensor([0.5] * n_numeric if fill is None else fill))
         self.register_buffer("offsets", sizes.cumsum(0), persistent=False)  # (categorical columns + 1,)
         positions = interleaved_positions(n_reg_tokens + self.n_columns, dim)

@@ -7,7 +7,8 @@ Regularisation tokens, always seen and never predicted, give the encoder a place
 
 The authors draw masks over tokens, so that their first "column" is the regularisation token and their last column is
 never used, all target masks of a row are one and the same, and targets are made under dropout. Here columns are
-columns, the masks are drawn each for itself (``shared_targets`` restores the one), and targets have no dropout.
+columns, the masks are drawn each for itself (``shared_targets`` restores the one), and targets have no dropout. Tokens
+start larger than theirs, which leave what columns hold small against the positions.
 """
 
 from collections.abc import Sequence
