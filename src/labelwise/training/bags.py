@@ -11,7 +11,9 @@ from labelwise.training.recipe import Recipe
 class BagRecipe(Recipe):
     """Base of the recipes of the task ``bags``; labels (n, 2) int64 are the bag of a row and its count of positives.
 
-    A bag is never parted: neither between batches nor between the processes that share one.
+    A bag is never parted: neither between batches nor between the processes that share one. Batches have about equally
+    many rows, not bags, so a loss of bags should be a mean in which each weighs by its rows: then a row counts the same
+    in every batch, and processes that share one take the step that one alone would take.
     """
 
     bags: Bags

@@ -13,7 +13,7 @@ from torch import nn
 
 from labelwise.errors import InputError
 from labelwise.labels.bags import Bags, check_bags
-from labelwise.methods.bags.dllp import proportion_loss
+from labelwise.methods.bags.dllp import DLLP, proportion_loss
 from labelwise.methods.bags.llp_bp import (
     LLPBP,
     AggregateEmbeddingNet,
@@ -217,6 +217,27 @@ def test_proportion_loss_is_cross_entropy_of_means_and_finite_at_the_ends() -> N
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(ends.grad).all()
+
+
+@pytest.mark.parametrize("kind", [LLPBP, DLLP])
+def test_bags_of_unequal_sizes_weigh_by_their_rows(kind: type[LLPBP] | type[DLLP]) -> None:
+    of_row = np.array([0, 0, 0, 1, 2, 2])
+    labels = torch.from_numpy(check_bags(of_row, [1, 1, 0]).rows())
+    inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    with seeded(0):
+        recipe = kind(lambda: build_network("mlp-12", (4,), 1))
+    recipe.begin(TrainingData(inputs, labels, 1, task=BAGS), None, 1)
+    found = recipe.loss({"index": torch.arange(6), "inputs": inputs, "labels": labels})
+    shares, losses = (1 / 3, 1.0, 0.0), []
+    for bag, share in enumerate(shares):
+        rows = inputs[of_row == bag]
+        if isinstance(recipe, DLLP):
+            q = recipe.network(rows).sigmoid().mean()
+        else:
+            q = recipe.network(rows, torch.zeros(len(rows), dtype=torch.int64))[1].sigmoid()[0]
+        losses.append(-(share * q.log() + (1 - share) * (1 - q).log()))
+    expected = (3 * losses[0] + losses[1] + 2 * losses[2]) / 6
+    torch.testing.assert_close(found if isinstance(found, torch.Tensor) else found.bag_loss, expected)
 
 
 def clusters(seed: int = 0, bag_size: int = 16, num_bags: int = 20) -> tuple[TrainingData, np.ndarray]:

@@ -25,10 +25,10 @@ class DLLP(BagRecipe):
     """One network under the proportion loss."""
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the mean over the batch's bags."""
+        """Return the mean over the batch's bags; those of unequal sizes weigh by their rows."""
         number = number_in_order(batch["labels"][:, 0])
         probs = self.network(batch["inputs"])[:, 0].sigmoid()  # (B,)
-        return proportion_loss(bag_means(probs, number), bag_proportions(batch["labels"], number))
+        return proportion_loss(bag_means(probs, number)[number], bag_proportions(batch["labels"], number)[number])
 
 
 RECIPES = {"dllp": DLLP}

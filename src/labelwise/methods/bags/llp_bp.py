@@ -252,11 +252,12 @@ class LLPBP(BagRecipe):
         return choose_pseudo_labels(pairs, sims, self.bags, **self.weights, **self.propagation)
 
     def loss(self, batch: Batch) -> AggregateTerms:
-        """Return the terms of the batch."""
-        number = number_in_order(batch["labels"][:, 0])
+        """Return the terms of the batch; bags of unequal sizes weigh by their rows."""
+        number = number_in_order(batch["labels"][:, 0])  # (B,)
         logits, bag_logits = self.network(batch["inputs"], number)
-        pseudo, proportions = self.pseudo[batch["index"]], bag_proportions(batch["labels"], number)
-        return aggregate_loss(logits, pseudo, bag_logits, proportions, self.loss_lambda, are_logits=True)
+        proportions = bag_proportions(batch["labels"], number)
+        pseudo, bag_rows = self.pseudo[batch["index"]], (bag_logits[number], proportions[number])
+        return aggregate_loss(logits, pseudo, *bag_rows, self.loss_lambda, are_logits=True)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Return logits (B, 1) of being positive."""
