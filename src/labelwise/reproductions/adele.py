@@ -49,7 +49,14 @@ MEASURES = ("mean_iou", "memorised", "corrected_masks")
 NETWORK = "unet-8-16-32"
 LEARNING_RATE = 0.1
 BATCH_SIZE = 10
-LOOKS: dict[str, Any] = {"size": 32, "glyph_sizes": (10, 18), "frequencies": (0.5, 0.3, 0.2)}
+LOOKS: dict[str, Any] = {
+    "size": 32,
+    "glyph_sizes": (14, 22),
+    "frequencies": (0.5, 0.3, 0.2),
+    "texture": 0.1,
+    "blur": 0.7,
+    "noise": 0.05,
+}
 
 Masks = NDArray[np.int64]
 Measured = dict[str, list[float]]  # measure -> one value a seed
@@ -61,7 +68,7 @@ class Plan(NamedTuple):
     num_train: int = 60
     num_validation: int = 20
     num_test: int = 100
-    epochs: int = 50
+    epochs: int = 60
     look_every: int = 10
 
 
