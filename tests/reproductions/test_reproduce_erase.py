@@ -49,9 +49,10 @@ def test_only_training_nodes_have_labels(noise) -> None:
 
 
 def test_the_validation_nodes_choose_the_rate(monkeypatch) -> None:
-    made = {1e-3: erase.Trial(0.7, 0.1, 0.2, 1e-3), 5e-3: erase.Trial(0.6, 0.9, 0.9, 5e-3)}
+    low, high = erase.RATES
+    made = {low: erase.Trial(0.7, 0.1, 0.2, low), high: erase.Trial(0.6, 0.9, 0.9, high)}
     monkeypatch.setattr(erase, "train_once", lambda *arguments: made[arguments[-1]])
-    assert erase.best_of_rates(erase.METHOD, "cora", None, erase.NOISES[0], 0, 5) == made[1e-3]
+    assert erase.best_of_rates(erase.METHOD, "cora", None, erase.NOISES[0], 0, 5) == made[low]
 
 
 @pytest.mark.parametrize(("name", "count", "classes"), [("cora", 2708, 7), ("citeseer", 3327, 6)])
