@@ -8,8 +8,8 @@ import pytest
 from labelwise.data.examples import duplicates
 from labelwise.data.open import open_data
 from labelwise.job.options import Options
-from labelwise.job.run import run
 from labelwise.job.parts import Parts, split
+from labelwise.job.run import run
 
 
 def write(folder: Path, copies: int, rows: int = 150) -> Path:

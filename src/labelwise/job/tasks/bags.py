@@ -98,6 +98,7 @@ class BagsJob(TaskJob):
             "suspects": len(self.suspects),
             "audit_model": self.options.recipe,
         }
+        self.notes += found.noise.notes
         shown = drawn(len(bag), found.is_issue, self.options.seed)
         return AuditFindings(
             noise_rate=found.noise.rate,

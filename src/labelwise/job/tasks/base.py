@@ -51,8 +51,8 @@ class Suspect:
     """One label under suspicion: its row among the examples, and what the list says of it."""
 
     row: int
-    given: str
-    suggested: str
+    given: str | float
+    suggested: str | float
     score: float
     why: str
 
@@ -288,8 +288,8 @@ class TaskJob(ABC):
             SuspectCard(
                 index=int(self.examples.index[each.row]),
                 location=self.examples.location(each.row),
-                given=each.given,
-                suggested=each.suggested,
+                given=str(each.given),
+                suggested=str(each.suggested),
                 score=each.score,
                 why=each.why,
                 **self.look(each),

@@ -84,7 +84,7 @@ class RegressionJob(TaskJob):
         given = self.examples.given[rows]
         found = audit_regression(given, predicted)
         self.suspects = [
-            Suspect(int(rows[place]), f"{number:.6g}", f"{suggested:.6g}", score, why)
+            Suspect(int(rows[place]), _cell(number), _cell(suggested), score, why)
             for place, number, suggested, score, why in found.suspects()
         ]
         self.corrected = self.examples.given.copy()
@@ -95,6 +95,7 @@ class RegressionJob(TaskJob):
             "suspects": len(found.ranked),
             "audit_model": name,
         } | self._against_truth(rows, found.is_issue)
+        self.notes += found.noise.notes
         shown = drawn(len(rows), found.is_issue, self.options.seed)
         return AuditFindings(
             noise_rate=found.noise.rate,
@@ -192,5 +193,6 @@ def _boosting() -> Any:
     return HistGradientBoostingRegressor(loss="absolute_error", max_iter=200, learning_rate=0.05, random_state=0)
 
 
-def _cell(value: float) -> str:
-    return f"{value:.6g}" if np.isfinite(value) else ""
+def _cell(value: float) -> float | str:
+    """Six digits of a number, which a file holds as a number; nothing where it is not known."""
+    return float(f"{value:.6g}") if np.isfinite(value) else ""

@@ -1,0 +1,226 @@
+"""The whole job of every task on small data with planted errors: files, numbers, report, resumption."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from labelwise.data.scenes import draw_scenes
+from labelwise.errors import InputError
+from labelwise.job.options import Options
+from labelwise.job.run import Outcome, run
+from labelwise.job.words import summary
+
+FILES = ("suspects.csv", "predictions.csv", "rejected.csv", "metrics.json", "report.html", "model/manifest.json")
+
+
+def numbers(rng: np.random.Generator) -> dict[str, Any]:
+    """One number in twenty is far from what its row says."""
+    X = rng.normal(size=(240, 4)).astype(np.float32)
+    truth = 10.0 * (X[:, 0] > 0) + 4.0 * (X[:, 1] > 0) + 0.5 * rng.normal(size=240)
+    given = truth.copy()
+    given[::20] += 60
+    return {"X": X, "y": given, "truth": truth}
+
+
+def several_labels(rng: np.random.Generator) -> dict[str, Any]:
+    """Each of three labels is the sign of a column; the first is taken from a tenth of its rows."""
+    X = rng.normal(size=(300, 4)).astype(np.float32)
+    truth = (X[:, :3] > 0).astype(np.int64)
+    given = truth.copy()
+    lost = np.flatnonzero(truth[:, 0])[::10]
+    given[lost, 0] = 0
+    return {"X": X, "y": given, "truth": truth}
+
+
+def masks(rng: np.random.Generator) -> dict[str, Any]:
+    """Scenes of digits; in some masks the first kind is called the second."""
+    scenes = draw_scenes(40, rng, size=32, kinds=(0, 1), noise=0.02, texture=0.0)
+    given = scenes.masks.copy()
+    given[::8][given[::8] == 1] = 2
+    pixels = np.clip(255 * scenes.images, 0, 255).astype(np.uint8)
+    return {"X": pixels, "y": given, "truth": scenes.masks}
+
+
+def nodes(rng: np.random.Generator) -> dict[str, Any]:
+    """Two communities; an eighth of the labels is that of the other one."""
+    truth = np.arange(120) % 2
+    pairs = np.array([(i, j) for i in range(120) for j in range(i)])
+    same = truth[pairs[:, 0]] == truth[pairs[:, 1]]
+    edges = pairs[rng.random(len(pairs)) < np.where(same, 0.2, 0.01)]
+    X = (2 * truth[:, None] + rng.normal(size=(120, 3))).astype(np.float32)
+    given = truth.copy()
+    given[::8] = 1 - given[::8]
+    return {"X": X, "y": given, "truth": truth, "edges": edges}
+
+
+def bags(rng: np.random.Generator) -> dict[str, Any]:
+    """Rows are positive where their first column is; within a bag the labels are shuffled."""
+    X = rng.normal(size=(320, 3)).astype(np.float32)
+    X += 1.5 * np.repeat(rng.normal(size=40), 8)[:, None].astype(np.float32)
+    truth = (X[:, 0] > 0).astype(np.int64)
+    bag = np.repeat(np.arange(40), 8)
+    given = np.concatenate([rng.permutation(truth[bag == number]) for number in range(40)])
+    return {"X": X, "y": given, "truth": truth, "bag": bag}
+
+
+class Case(NamedTuple):
+    """Data of one task, and what must come of it."""
+
+    task: str
+    make: Callable[[np.random.Generator], dict[str, Any]]
+    epochs: int
+    expected: Callable[[dict[str, Any]], bool]
+
+
+CASES = {
+    each.task: each
+    for each in (
+        Case("regression", numbers, 15, lambda m: m["found_share"] > 0.8 and m["wrongly_doubted_share"] < 0.05),
+        Case("multilabel", several_labels, 15, lambda m: m["found_share"] > 0.7 and m["wrongly_changed_share"] < 0.1),
+        Case("segmentation", masks, 4, lambda m: m["suspect_pixels"] > 0),
+        Case("nodes", nodes, 30, lambda m: m["corrected_share"] > 0.6 and m["wrongly_changed_share"] < 0.1),
+        Case("bags", bags, 15, lambda m: m["accuracy_robust"] > 0.7),
+    )
+}
+
+
+def job(task: str, folder: Path, *, resume: bool = False, **options: Any) -> Outcome:
+    case = CASES[task]
+    source = folder / "d.npz"
+    if not source.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(source, **case.make(np.random.default_rng(0)))
+    network = {"nodes": "gcn-16", "segmentation": "unet-8-16"}.get(task, "auto")
+    chosen = {
+        "network": network,
+        "epochs": case.epochs,
+        "folds": 2,
+        "truth": "truth",
+        "out": str(folder / "out"),
+    } | options
+    return run(Options(source=str(source), **chosen), resume=resume)
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    root = tmp_path_factory.mktemp("tasks")
+    return {task: job(task, root / task) for task in CASES}
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_the_task_is_found_and_planted_errors_too(task: str, outcomes: dict[str, Outcome]) -> None:
+    found = outcomes[task].metrics
+    assert found.get("task", "nodes") == task
+    assert CASES[task].expected(found), found
+    assert all(isinstance(sentence, str) and "None" not in sentence for sentence in summary(found))
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_all_files_are_written_and_tell_the_same(task: str, outcomes: dict[str, Outcome]) -> None:
+    folder, found = outcomes[task].folder, outcomes[task].metrics
+    assert not [name for name in FILES if not (folder / name).is_file()]
+    assert not (folder / ".work").exists()
+    assert json.loads((folder / "metrics.json").read_text())["suspects"] == found["suspects"]
+    with (folder / "suspects.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == found["suspects"]
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores)
+    with (folder / "predictions.csv").open(newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == found["rows"]
+    page = (folder / "report.html").read_text()
+    assert page.count("<section") >= 5
+    assert "nan" not in page.replace("nance", "")
+    assert ">None<" not in page
+
+
+def test_suspects_of_numbers_are_the_planted_ones(outcomes: dict[str, Outcome]) -> None:
+    with (outcomes["regression"].folder / "suspects.csv").open(newline="") as stream:
+        found = {int(row["index"]) for row in csv.DictReader(stream)}
+    planted = set(range(0, 240, 20))
+    assert len(found & planted) > 0.8 * len(planted)
+    with (outcomes["regression"].folder / "labels.csv").open(newline="") as stream:
+        layer = {int(row["index"]): row for row in csv.DictReader(stream)}
+    data = np.load(outcomes["regression"].folder.parent / "d.npz")
+    assert [float(layer[row]["given"]) for row in layer] == pytest.approx(data["y"].tolist(), rel=1e-5)
+    assert {row for row, cells in layer.items() if cells["changed"] == "1"} == found
+
+
+def test_intervals_and_label_sets_hold_about_as_often_as_promised(outcomes: dict[str, Outcome]) -> None:
+    for task in ("regression", "multilabel"):
+        found = outcomes[task].metrics
+        rows = found["rows_tested"]
+        assert found["coverage"] > found["coverage_promised"] - 3 * np.sqrt(0.09 / rows) - 0.05
+
+
+def test_corrected_masks_change_suspected_pixels_only(outcomes: dict[str, Outcome]) -> None:
+    from PIL import Image
+
+    folder = outcomes["segmentation"].folder
+    given = np.load(folder.parent / "d.npz")["y"]
+    changed = 0
+    for file in (folder / "corrected").iterdir():
+        changed += int((np.array(Image.open(file)) != given[int(file.stem)]).sum())
+    assert changed == outcomes["segmentation"].metrics["suspect_pixels"]
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_a_run_cut_short_goes_on_to_the_same_bytes(
+    task: str, outcomes: dict[str, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second piece of work fails; what was done before it is read, the rest made."""
+    from labelwise.job.workspace import Workspace
+
+    write, pieces = Workspace._write, []
+
+    def cut(folder: Path, arrays: Any, values: Any) -> None:
+        pieces.append(folder.name)
+        if len(pieces) == 2:
+            raise KeyboardInterrupt
+        write(folder, arrays, values)
+
+    whole = outcomes[task].folder
+    shutil.copy(whole.parent / "d.npz", tmp_path / "d.npz")
+    monkeypatch.setattr(Workspace, "_write", staticmethod(cut))
+    with pytest.raises(KeyboardInterrupt):
+        job(task, tmp_path)
+    monkeypatch.setattr(Workspace, "_write", staticmethod(write))
+    resumed = job(task, tmp_path, resume=True)
+    for name in ("suspects.csv", "predictions.csv"):
+        assert (resumed.folder / name).read_bytes() == (whole / name).read_bytes()
+    weights = sorted(path.name for path in (whole / "model").glob("*.safetensors"))
+    assert all((resumed.folder / "model" / n).read_bytes() == (whole / "model" / n).read_bytes() for n in weights)
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_steps_can_be_skipped(task: str, tmp_path: Path) -> None:
+    done = job(task, tmp_path, skip=("audit", "learn", "trust"))
+    assert not (done.folder / "suspects.csv").exists()
+    assert not (done.folder / "predictions.csv").exists()
+    assert (done.folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_a_recipe_of_another_task_is_refused(task: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="recipe"):
+        job(task, tmp_path, recipe="co-teaching")
+
+
+def test_bags_need_two_classes(tmp_path: Path) -> None:
+    rows = np.arange(60)
+    np.savez(tmp_path / "d.npz", X=rows[:, None].astype(np.float32), y=rows % 3, bag=rows // 6)
+    with pytest.raises(InputError, match="3 classes"):
+        run(Options(source=str(tmp_path / "d.npz"), out=str(tmp_path / "out")))
+
+
+def test_too_few_bags_are_refused(tmp_path: Path) -> None:
+    rows = np.arange(60)
+    np.savez(tmp_path / "d.npz", X=rows[:, None].astype(np.float32), y=rows % 2, bag=rows // 20)
+    with pytest.raises(InputError, match="3 bags"):
+        run(Options(source=str(tmp_path / "d.npz"), out=str(tmp_path / "out")))
