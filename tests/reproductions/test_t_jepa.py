@@ -20,7 +20,8 @@ def test_quick_run() -> None:
     arms = result.details["digits"]
     assert result.difference == pytest.approx(arms[f"{MLP}, {METHOD}"] - arms[f"{MLP}, {RAW}"])
     assert arms[f"{LINEAR}, {RAW}"] > 0.6
-    assert set(result.details["factors"]) == set(arms)
+    assert set(result.details["factors"]) < set(arms)
+    assert f"{LINEAR}, {t_jepa.NO_TOKEN}" in arms
 
 
 @pytest.mark.parametrize("make", [t_jepa.factors_table, t_jepa.digits_table])

@@ -62,7 +62,7 @@ class TJEPA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator)
         epochs: int = 60,
         batch_size: int = 256,
         optimizer: str = "adamw",
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-4,
         momentum: float = 0.9,
         nesterov: bool = False,
         weight_decay: float = 0.0,
