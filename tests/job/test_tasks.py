@@ -224,3 +224,28 @@ def test_too_few_bags_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", X=rows[:, None].astype(np.float32), y=rows % 2, bag=rows // 20)
     with pytest.raises(InputError, match="3 bags"):
         run(Options(source=str(tmp_path / "d.npz"), out=str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel", "bags"])
+def test_the_saved_model_answers_as_the_run_did(task: str, outcomes: dict[str, Outcome], tmp_path: Path) -> None:
+    from labelwise.job.model import Model
+
+    folder = outcomes[task].folder
+    Model.load(folder / "model").predict_to_csv(str(folder.parent / "d.npz"), tmp_path / "new.csv", block_rows=100)
+    with (tmp_path / "new.csv").open(newline="") as stream:
+        new = list(csv.DictReader(stream))
+    with (folder / "predictions.csv").open(newline="") as stream:
+        old = list(csv.DictReader(stream))
+    shared = [name for name in new[0] if name in old[0] and name not in ("index", "predicted")]
+    assert len(shared) >= 1
+    for name in shared:
+        values = [[float(row[name]) for row in rows] for rows in (new, old)]
+        np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "nodes"])
+def test_a_model_without_rows_says_where_it_predicts(task: str, outcomes: dict[str, Outcome]) -> None:
+    from labelwise.job.model import Model
+
+    with pytest.raises(InputError, match=r"labelwise\.\w+\.load"):
+        Model.load(outcomes[task].folder / "model")

@@ -14,13 +14,15 @@ from labelwise.certainty.conformal import SplitConformal
 from labelwise.data.examples import Examples, Rejection, concatenate
 from labelwise.data.open import iter_blocks
 from labelwise.errors import InputError
-from labelwise.estimators.classifier import Classifier
 from labelwise.files import printable, remove_leftovers, write_csv
+from labelwise.job.answers import ANSWERS, ESTIMATORS
 from labelwise.job.inputs import Inputs
-from labelwise.job.outputs import set_cell, write_rejected
+from labelwise.job.outputs import write_rejected
 from labelwise.job.progress import Progress, Silent
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 
+# Saved by the estimator itself: masks and nodes are no rows of a table.
+IN_PYTHON = ("labelwise.Segmenter", "labelwise.NodeClassifier")
 BATCH_ROWS = 512  # that the network sees at a time
 
 
@@ -33,39 +35,44 @@ class Counts(NamedTuple):
 
 @dataclass(eq=False)
 class Model:
-    """A trained network with all that turns raw examples into labels, probabilities and prediction sets.
+    """A trained network of one task with all that turns raw examples into its answers.
 
-    ``conformal`` is None where the trust step was skipped; then temperature is 1 and there are no sets.
+    ``conformal`` (classes) and ``half_width`` (numbers) are None where the trust step was skipped; then temperature is
+    1 and there are no sets and intervals.
     """
 
     inputs: Inputs
-    classifier: Classifier
+    estimator: Any
     classes: tuple[str, ...]
     schema: dict[str, Any]
+    task: str = "classification"
     temperature: float = 1.0
     conformal: SplitConformal | None = None
+    half_width: float | None = None
     alpha: float = 0.1
 
     def __post_init__(self) -> None:
-        outputs = len(self.classifier.classes_)
+        outputs = len(getattr(self.estimator, "classes_", ()))
         if len(self.classes) != outputs or not all(isinstance(name, str) for name in self.classes):
             raise InputError(f"the model has {outputs} outputs, and its classes are {self.classes}: train it anew")
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json`` and one safetensors file."""
         input_tensors, input_values = self.inputs.to_state()
-        network_tensors, network_values = self.classifier.to_state()
+        network_tensors, network_values = self.estimator.to_state()
         tensors = {f"inputs/{name}": value for name, value in input_tensors.items()}
         tensors |= {f"network/{name}": value for name, value in network_tensors.items()}
         manifest = {
             "kind": "labelwise.Model",
             "version": __version__,
+            "task": self.task,
             "classes": list(self.classes),
             "schema": self.schema,
             "inputs": input_values,
             "network": network_values,
             "temperature": self.temperature,
             "conformal": None if self.conformal is None else self.conformal.to_state(),
+            "half_width": self.half_width,
             "alpha": self.alpha,
         }
         save_checkpoint(folder, tensors, manifest)
@@ -74,7 +81,10 @@ class Model:
     def load(cls, folder: Path) -> "Model":
         """Read a saved model; raises InputError where files are missing, damaged or changed."""
         tensors, manifest = load_checkpoint(folder)
-        if manifest.get("kind") != "labelwise.Model":
+        kind = str(manifest.get("kind"))
+        if kind in IN_PYTHON:
+            raise InputError(f"{folder}: holds a {kind}, which predicts in Python only: read it with {kind}.load")
+        if kind != "labelwise.Model":
             raise InputError(f"{folder}: not the model folder of a run; give runs/NAME/model")
 
         def under(prefix: str) -> dict[str, torch.Tensor]:
@@ -83,11 +93,13 @@ class Model:
         try:
             return cls(
                 Inputs.from_state(under("inputs/"), manifest["inputs"]),
-                Classifier.from_state(under("network/"), manifest["network"], name=str(folder)),
+                ESTIMATORS[manifest["task"]].from_state(under("network/"), manifest["network"], name=str(folder)),
                 tuple(manifest["classes"]),
                 manifest["schema"],
+                manifest["task"],
                 float(manifest["temperature"]),
                 None if manifest["conformal"] is None else SplitConformal.from_state(manifest["conformal"]),
+                None if manifest["half_width"] is None else float(manifest["half_width"]),
                 float(manifest["alpha"]),
             )
         except InputError:
@@ -100,7 +112,7 @@ class Model:
 
     def predict_proba(self, raw: Any) -> np.ndarray:
         """Return calibrated probabilities (n, classes) of raw examples."""
-        return softmax(self.classifier.predict_logits(self.inputs.transform(raw)), self.temperature)
+        return softmax(self.estimator.predict_logits(self.inputs.transform(raw)), self.temperature)
 
     def predict_to_csv(
         self,
@@ -111,7 +123,7 @@ class Model:
         block_rows: int = 4096,
         progress: Progress | None = None,
     ) -> Counts:
-        """Predict rows of ``source`` block by block; write labels, probabilities and sets to ``out``.
+        """Predict rows of ``source`` block by block; write the answers of the task to ``out``.
 
         Rejected rows go to ``OUT.rejected.csv``. Memory holds one block, or one batch of the network where that is
         larger; the files do not depend on the size of blocks. Raises InputError where a file would overwrite the
@@ -126,23 +138,20 @@ class Model:
         progress = progress or Silent()
         progress.start("predict", 0)
         alpha = self.alpha if alpha is None else alpha
+        answers = ANSWERS[self.task]
         rejected: list[Rejection] = []
         predicted = 0
 
         def rows() -> Iterator[list[Any]]:
             nonlocal predicted
             for batch in _batches(iter_blocks(source, self.schema, block_rows=block_rows), rejected):
-                probs = self.predict_proba(batch.inputs)
-                sets = None if self.conformal is None else self.conformal.predict_sets(probs, alpha)
-                for row, best in enumerate(probs.argmax(axis=1)):
-                    members = [] if sets is None else [self.classes[k] for k in np.flatnonzero(sets[row])]
-                    numbers = [round(float(value), 6) for value in probs[row]]
-                    yield [int(batch.index[row]), batch.location(row), self.classes[best], set_cell(members), *numbers]
+                cells = answers.cells(self, self.inputs.transform(batch.inputs), alpha)
+                for row, own in enumerate(cells):
+                    yield [int(batch.index[row]), batch.location(row), *own]
                 predicted += len(batch)
                 progress.advance(f"{predicted:,} rows")
 
-        header = ["index", "location", "predicted", "prediction_set", *(f"p({name})" for name in self.classes)]
-        write_csv(out, header, rows())
+        write_csv(out, ["index", "location", *answers.header(self)], rows())
         write_rejected(out_rejected, rejected)
         progress.finish(f"{predicted:,} rows")
         return Counts(predicted, len(rejected))

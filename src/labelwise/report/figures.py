@@ -189,7 +189,7 @@ def coverage_lanes(trust: TrustFindings) -> Figure | None:
     caption = "How often the sets hold the true label (filled) and the given label (ring)."
     if all(each.coverage_true is None for each in measured):
         caption = "How often the sets hold the given label, wrong ones included; the promise is about the true label."
-    header = ("kind of set", "holds the true label", "holds the given label", "mean classes")
+    header = ("kind of set", "holds the true label", "holds the given label", "mean size")
     return Figure(svg, caption, header, tuple(rows))
 
 
@@ -269,6 +269,7 @@ def curves(learn: LearnFindings) -> list[Figure]:
             learn.runs,
             [run.accuracy_true for run in learn.runs],
             stopped,
+            shares=learn.metric == "accuracy",
         ),
         _curve_panel("memorised", "Wrong labels repeated", learn.runs, [run.memorised for run in learn.runs], None),
         _curve_panel(
@@ -277,6 +278,7 @@ def curves(learn: LearnFindings) -> list[Figure]:
             learn.runs,
             [run.accuracy_given for run in learn.runs],
             stopped,
+            shares=learn.metric == "accuracy",
         ),
         _curve_panel("loss", "Training loss", learn.runs, [run.train_loss for run in learn.runs], None, shares=False),
     ]
@@ -322,14 +324,16 @@ def set_sizes(trust: TrustFindings) -> Figure | None:
             value = shares[order][position]
             style = f"bar {_set_style(each, trust)}"
             drawing.append(_tag("rect", class_=style, x=left + 1, y=y(value), width=thick - 2, height=172 - y(value)))
-    drawing.append(_text(_WIDTH - 4, 208, "classes in the set", "", "end"))
+    drawing.append(_text(_WIDTH - 4, 208, f"{kinds[0].members} in the set", "", "end"))
     rows = tuple(
         (name, *(percent(shares[order][position]) for order in range(len(kinds))))
         for position, name in enumerate(names)
     )
     description = "; ".join(f"{each.name}: {each.mean_size:.2f} classes on average" for each in kinds)
     svg = _svg("sizes", "Sizes of the prediction sets", description, 214, drawing)
-    return Figure(svg, "How many classes a set holds.", ("classes", *(each.name for each in kinds)), rows)
+    return Figure(
+        svg, f"How many {kinds[0].members} a set holds.", (kinds[0].members, *(each.name for each in kinds)), rows
+    )
 
 
 def set_swatch(sets: PredictionSets, trust: TrustFindings) -> Markup:
@@ -513,7 +517,7 @@ def _polyline(line: Sequence[float], x: _Scale, y: _Scale, kind: str) -> Markup:
 
 def _value_range(values: Sequence[float], shares: bool) -> tuple[float, float]:
     if not shares:
-        return 0.0, max(values) * 1.05 or 1.0
+        return min(0.0, *values), max(values) * 1.05 if max(values) > 0 else 1.0
     low, high = math.floor(min(values) * 10) / 10, math.ceil(max(values) * 10) / 10
     return max(0.0, min(low, high - 0.2)), min(1.0, max(high, low + 0.2))
 

@@ -92,8 +92,10 @@ class AuditFindings:
     """What is wrong with the labels. `noise_matrix` is (classes, classes), entry [given, true], columns sum to 1.
 
     `noise_rate` is None where the task has no share of wrong labels to estimate; `noise_rate_low` and
-    `noise_rate_high` are the ends of its interval, nan where there is none. `unit` is what a label is called, one and
-    many. `breakdown` and `scatter` show more of how labels go wrong.
+    `noise_rate_high` are the ends of its interval, nan where there is none. `found_share` is the share of the wrong
+    labels that are under suspicion. `unit` is what a label is called, one and many, `card_unit` what one of the
+    `suspects` is, of which there are `card_count` in all (None: a label each). `breakdown` and `scatter` show more of
+    how labels go wrong.
     """
 
     noise_rate: float | None
@@ -104,6 +106,9 @@ class AuditFindings:
     class_names: tuple[str, ...]
     filter_name: str
     unit: tuple[str, str] = ("label", "labels")
+    card_unit: tuple[str, str] | None = None
+    card_count: int | None = None
+    found_share: float | None = None
     breakdown: Table | None = None
     scatter: Scatter | None = None
     noise_matrix: NDArray[np.floating] | None = None
@@ -162,7 +167,7 @@ class ReliabilityBins:
 
 @dataclass(frozen=True)
 class PredictionSets:
-    """Conformal sets of one kind. `size_counts[s]` is how many sets hold s classes, from s = 0 on.
+    """Conformal sets of one kind. `size_counts[s]` is how many sets hold s `members`, from s = 0 on.
 
     `coverage_true` is the share of sets that hold the true label, `coverage_given` the given one. `used` marks
     the kind that the saved model gives.
@@ -173,6 +178,7 @@ class PredictionSets:
     coverage_true: float | None = None
     coverage_given: float | None = None
     used: bool = False
+    members: str = "classes"
 
     @property
     def mean_size(self) -> float:

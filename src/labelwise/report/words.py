@@ -157,7 +157,7 @@ def headlines(findings: Findings) -> list[Headline]:
 
 def _audit_headline(audit: AuditFindings) -> Headline:
     if audit.noise_rate is None:
-        return Headline("audit", f"{capitalised(_named_suspects(audit))}", ())
+        return Headline("audit", _named_suspects(audit), tuple(_found_of_wrong(audit)))
     one, many = audit.unit
     known = math.isfinite(audit.noise_rate_low) and math.isfinite(audit.noise_rate_high)
     interval = f" ({between(audit.noise_rate_low, audit.noise_rate_high)})" if known else ""
@@ -167,11 +167,23 @@ def _audit_headline(audit: AuditFindings) -> Headline:
     support = [_named_suspects(audit)]
     if audit.noise_rate_true is not None:
         support.append(_against_truth(audit, known))
+    if audit.found_share is not None:
+        support.append(f"Of the wrong {many}, {percent(audit.found_share)} are under suspicion.")
     if audit.corrected_share is not None:
         support.append(f"Of the wrong {many}, {percent(audit.corrected_share)} get their true {one} back.")
     if audit.wrongly_changed_share is not None:
         support.append(f"Of the right ones, {percent(audit.wrongly_changed_share)} would be changed wrongly.")
     return Headline("audit", claim, tuple(support))
+
+
+def _found_of_wrong(audit: AuditFindings) -> list[str]:
+    """How many are wrong in truth, and how many of those were found."""
+    found = []
+    if audit.noise_rate_true is not None:
+        found.append(f"In truth {percent(audit.noise_rate_true)} are wrong.")
+    if audit.found_share is not None:
+        found.append(f"Of the wrong {audit.unit[1]}, {percent(audit.found_share)} are under suspicion.")
+    return found
 
 
 def _named_suspects(audit: AuditFindings) -> str:
@@ -244,7 +256,7 @@ def _trust_headline(trust: TrustFindings) -> Headline:
     sets = trust.sets_used
     if sets is None:
         return Headline("trust", "The model's confidence was calibrated.", tuple(support))
-    size = f"They hold {sets.mean_size:.2f} classes on average."
+    size = f"They hold {sets.mean_size:.2f} {sets.members} on average."
     if sets.coverage_true is not None:
         verdict = _verdict(sets.coverage_true, trust)
         claim = f"Prediction sets promise {promised} and hold the true label {percent(sets.coverage_true)} of the time."

@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from labelwise.audit.regression import audit_regression
 from labelwise.errors import InputError
 from labelwise.estimators.bag_classifier import BagClassifier
 from labelwise.files import write_csv
-from labelwise.job.inputs import Inputs
 from labelwise.job.outputs import share
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob, drawn
-from labelwise.numerics.regression_metrics import SquaredErrors
 from labelwise.report.findings import AuditFindings, Scatter, TrustFindings
 
 NO_TRUST = "Single labels are not known, so how sure single predictions are cannot be measured: trust is left out."
@@ -38,9 +35,8 @@ class BagsJob(TaskJob):
                 f"the labels hold {len(classes)} classes, but bags are learnt from counts of one against another: "
                 "give a label column of two classes"
             )
-        self.inputs = Inputs.fit(self.examples, network=self.options.network, weights=self.options.weights)
-        self.encoded = self.inputs.transform(self.examples.inputs)
-        self.notes += [*self.inputs.notes, NO_TRUST]
+        super().prepare()
+        self.notes.append(NO_TRUST)
         self.bag = self.parts.group
         self.names = np.unique(np.asarray(self.examples.bags, dtype=str))
         self.size = np.bincount(self.bag)
@@ -61,11 +57,10 @@ class BagsJob(TaskJob):
         model.fit(self.encoded[rows], bags, self._counts(bags), **held, **watching)
 
     def test_score(self, model: Any) -> float:
-        """R^2 of the proportions of the test bags."""
+        """How well mean predictions agree with the shares of positives of the test bags."""
         bags, expected = self._expected(model, self.parts.test)
         size = self.size[bags]
-        errors = SquaredErrors(1).update(_column(expected / size), _column(self.reference_count[bags] / size))
-        return errors.r2()
+        return float(1 - np.sqrt(np.mean((expected - self.reference_count[bags]) ** 2 / size**2)))
 
     def audit(self) -> AuditFindings:
         """Doubt the counts that lie far from what models expect that never saw the bag."""
@@ -172,7 +167,3 @@ class BagsJob(TaskJob):
         bags = np.unique(self.bag[rows])
         probs = model.predict_proba(self.encoded[rows])[:, 1]
         return bags, np.bincount(self.bag[rows], weights=probs)[bags]
-
-
-def _column(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(values)[:, None]

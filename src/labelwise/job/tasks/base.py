@@ -14,7 +14,9 @@ from labelwise.data.examples import DuplicateGroup
 from labelwise.estimators.base import NetworkEstimator
 from labelwise.files import write_csv
 from labelwise.job.findings import FILES
+from labelwise.job.inputs import Inputs
 from labelwise.job.looks import look
+from labelwise.job.model import Model
 from labelwise.job.prepare import Prepared, truth_to_score_by
 from labelwise.job.workspace import Arrays, Piece
 from labelwise.methods import find_recipe
@@ -78,13 +80,19 @@ class TaskJob(ABC):
         self.suspects: list[Suspect] = []
         self.notes: list[str] = []
         self.files: dict[str, str] = {}
+        self.half_width: float | None = None
         find_recipe(self.options.recipe, self.estimator_class.task.name)
 
     # What a task fills in.
 
-    @abstractmethod
     def prepare(self) -> None:
-        """Bring the inputs into the form that the network takes."""
+        """Bring the inputs into the form that the network takes: tables and texts encoded, pictures as they are."""
+        options = self.options
+        self.inputs = Inputs.fit(
+            self.examples, network=options.network, weights=options.weights, download=options.download
+        )
+        self.encoded = self.inputs.transform(self.examples.inputs)
+        self.notes += self.inputs.notes
 
     @abstractmethod
     def fit(self, model: Any, rows: np.ndarray, validation_rows: np.ndarray | None, **watching: Any) -> None:
@@ -121,7 +129,7 @@ class TaskJob(ABC):
 
     def network(self) -> dict[str, Any]:
         """Parameters of the estimator that the task chooses itself."""
-        return {"network": self.options.network}
+        return {"network": "mlp-256" if self.inputs.backbone is not None else self.options.network}
 
     # What is the same for all.
 
@@ -257,10 +265,12 @@ class TaskJob(ABC):
         )
 
     def save(self, fitted: Fitted, folder: Path) -> None:
-        """Write the robust model, for use in Python."""
-        fitted.model.save(folder)
-        name = self.estimator_class.__name__
-        self.files["model/"] = f"the robust model; read it with: labelwise.{name}.load(folder)"
+        """Write the robust model with what encodes its rows."""
+        examples = self.examples
+        model = Model(self.inputs, fitted.model, examples.classes, examples.schema, examples.task)
+        model.half_width, model.alpha = self.half_width, self.options.alpha
+        model.save(folder)
+        self.files["model/"] = FILES["model/"]
 
     def write_suspects(self, path: Path) -> None:
         """Write every suspect, worst first."""

@@ -10,7 +10,6 @@ from labelwise.audit.multilabel import MultilabelAudit, audit_multilabel
 from labelwise.certainty.label_powerset import LabelPowersetICP
 from labelwise.estimators.multilabel_classifier import MultiLabelClassifier
 from labelwise.files import write_csv
-from labelwise.job.inputs import Inputs
 from labelwise.job.outputs import set_cell, share
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
 from labelwise.report.findings import AuditFindings, PredictionSets, Table, TrustFindings
@@ -28,12 +27,6 @@ class MultilabelJob(TaskJob):
     estimator_class = MultiLabelClassifier
     baseline = "multilabel-cross-entropy"
     folds = 3
-
-    def prepare(self) -> None:
-        """Encode tables and texts; pictures stay pixels."""
-        self.inputs = Inputs.fit(self.examples, network=self.options.network, weights=self.options.weights)
-        self.encoded = self.inputs.transform(self.examples.inputs)
-        self.notes += self.inputs.notes
 
     def network(self) -> dict[str, Any]:
         """AdamW: gradients of rare labels are tiny, and plain steps hardly move for them."""
@@ -94,6 +87,8 @@ class MultilabelJob(TaskJob):
             labels_audited=int((self.examples.given[rows] >= 0).sum()),
             class_names=names,
             filter_name="confident learning of each label",
+            noise_rate_true=self.metrics.get("noise_rate_true"),
+            found_share=self.metrics.get("found_share"),
             suspects=self.cards(),
             breakdown=self._breakdown(found),
         )
@@ -153,6 +148,7 @@ class MultilabelJob(TaskJob):
             coverage_true=share(held) if on_truth else None,
             coverage_given=None if on_truth else share(held),
             used=True,
+            members="label-sets",
         )
         return TrustFindings(
             temperature=None,

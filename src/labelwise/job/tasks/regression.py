@@ -7,7 +7,6 @@ import numpy as np
 
 from labelwise.estimators.regressor import Regressor
 from labelwise.files import write_csv
-from labelwise.job.inputs import Inputs
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob, drawn
 from labelwise.report.findings import AuditFindings, Intervals, Scatter, TrustFindings
 
@@ -21,12 +20,6 @@ class RegressionJob(TaskJob):
     estimator_class = Regressor
     baseline = "squared-error"
     unit = ("number", "numbers")
-
-    def prepare(self) -> None:
-        """Encode tables and texts; pictures stay pixels."""
-        self.inputs = Inputs.fit(self.examples, network=self.options.network, weights=self.options.weights)
-        self.encoded = self.inputs.transform(self.examples.inputs)
-        self.notes += self.inputs.notes
 
     def class_counts(self) -> list[tuple[str, int]]:
         """Numbers have no classes."""
@@ -106,6 +99,8 @@ class RegressionJob(TaskJob):
             class_names=(),
             filter_name="residual beyond the fitted tail",
             unit=self.unit,
+            noise_rate_true=self.metrics.get("noise_rate_true"),
+            found_share=self.metrics.get("found_share"),
             suspects=self.cards(),
             scatter=Scatter(
                 "Given numbers against predictions by models that never saw them",
@@ -132,12 +127,13 @@ class RegressionJob(TaskJob):
         rows, test = self.parts.calibration, self.parts.test
         residuals = np.sort(np.abs(self.examples.given[rows] - fitted.model.predict(self.encoded[rows])))
         rank = int(np.ceil((len(rows) + 1) * (1 - self.options.alpha)))
-        self.half_width = float(residuals[rank - 1]) if rank <= len(rows) else float("inf")
-        missed = np.abs(self.reference[test] - fitted.model.predict(self.encoded[test])) > self.half_width
+        half = float(residuals[rank - 1]) if rank <= len(rows) else np.inf
+        self.half_width = half if np.isfinite(half) else None
+        missed = np.abs(self.reference[test] - fitted.model.predict(self.encoded[test])) > half
         self.metrics |= {
             "coverage_promised": 1 - self.options.alpha,
             f"coverage{self.suffix}": float(1 - missed.mean()),
-            "interval_half_width": self.half_width if np.isfinite(self.half_width) else None,
+            "interval_half_width": self.half_width,
         }
         return TrustFindings(
             temperature=None,
@@ -145,14 +141,14 @@ class RegressionJob(TaskJob):
             coverage_promised=1 - self.options.alpha,
             measured_on=self.measured_on,
             measured_rows=len(test),
-            intervals=Intervals(float(1 - missed.mean()), 2 * self.half_width),
+            intervals=Intervals(float(1 - missed.mean()), 2 * half),
             assumptions=(EXCHANGEABLE, GIVEN),
         )
 
     def write_predictions(self, fitted: Fitted, path: Path) -> None:
         """Number and interval of every row."""
         predicted = fitted.model.predict(self.encoded)
-        half = getattr(self, "half_width", np.nan)
+        half = np.nan if self.half_width is None else self.half_width
         part = self.parts.names(len(self.examples))
         write_csv(
             path,

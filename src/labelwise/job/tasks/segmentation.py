@@ -65,6 +65,11 @@ class SegmentationJob(TaskJob):
             total.update(torch.from_numpy(probs.argmax(axis=1)), torch.from_numpy(self.reference[rows]))
         return total.mean_iou()
 
+    def save(self, fitted: Fitted, folder: Path) -> None:
+        """Write the robust model, for use in Python: its answers are masks, no rows of a table."""
+        fitted.model.save(folder)
+        self.files["model/"] = "the robust model; read it with: labelwise.Segmenter.load"
+
     def audit(self) -> AuditFindings:
         """Doubt the pixels whose given class a model that never saw the image finds unlikely."""
         folds = [(self.train(name, self.baseline, kept), held) for name, kept, held in self.held_out()]
@@ -100,6 +105,10 @@ class SegmentationJob(TaskJob):
             class_names=names,
             filter_name="confident learning of pixels",
             unit=self.unit,
+            card_unit=("image", "images"),
+            card_count=len(self.suspects),
+            noise_rate_true=self.metrics.get("noise_rate_true"),
+            found_share=self.metrics.get("found_share"),
             suspects=self.cards(),
             breakdown=self._breakdown(found),
         )
