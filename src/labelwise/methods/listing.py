@@ -2,10 +2,13 @@
 
 import json
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from labelwise.methods import cards
 
@@ -24,13 +27,26 @@ def _committed_result(golden: str | None) -> dict[str, Any] | None:
 
 
 def method_table(rows: list[dict[str, Any]]) -> Table:
-    """A table for the terminal: the slug is what `labelwise reproduce` takes, the recipe what an estimator takes."""
-    table = Table(title="Methods", title_justify="left", show_lines=True)
-    for heading in ("no", "method", "task", "answers", "recipe", "claim"):
-        table.add_column(heading, no_wrap=heading in ("no", "task", "claim"), overflow="fold")
-    for row in rows:
-        result = row["result"]
-        claim = "-" if result is None else ("holds" if result["holds"] else "does not hold")
-        number = "" if row["number"] is None else str(row["number"])
-        table.add_row(number, row["slug"], row["task"], row["fault"], ", ".join(row["recipe"]) or "-", claim)
+    """A table for the terminal, a section a task; a slug is what `reproduce` and, as a rule, a recipe is called by."""
+    table = Table(title="Methods", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("no", "method", "answers", "claim"):
+        table.add_column(heading, no_wrap=heading != "answers", justify="right" if heading == "no" else "left")
+    for task, methods in groupby(sorted(rows, key=lambda row: str(row["task"])), key=lambda row: str(row["task"])):
+        table.add_section()
+        table.add_row("", Text(task, style="bold"))
+        for row in methods:
+            table.add_row("" if row["number"] is None else str(row["number"]), _name(row), row["fault"], _claim(row))
     return table
+
+
+def _name(row: dict[str, Any]) -> str:
+    """The slug, and the recipes where they are called otherwise."""
+    if list(row["recipe"]) in ([], [row["slug"]]):
+        return str(row["slug"])
+    return f"{row['slug']}\n  recipes: " + "\n    ".join(row["recipe"])
+
+
+def _claim(row: dict[str, Any]) -> str:
+    if row["result"] is None:
+        return ""
+    return "holds" if row["result"]["holds"] else "does not hold"

@@ -89,4 +89,7 @@ def test_recipes_are_found_by_name() -> None:
 def test_the_list_of_methods_is_plain_json() -> None:
     rows = method_rows()
     assert json.loads(json.dumps(rows)) == rows
-    assert method_table(rows).row_count == len(rows)
+    table = method_table(rows)
+    assert table.row_count == len(rows) + len({row["task"] for row in rows})  # a line names each task
+    named = [str(cell).split("\n")[0] for cell in table.columns[1].cells]
+    assert {row["slug"] for row in rows} <= set(named)
