@@ -243,6 +243,17 @@ def fill(file: FileIO, buffer: NDArray[np.uint8], fault: str) -> None:
         done += count
 
 
+def read_rows(source: Source, rows: Ints) -> NDArray[Any]:
+    """Probabilities (m, classes) of ``rows`` (m,), ascending; blocks without any of them are not loaded."""
+    buffer = np.empty(source.buffer_bytes, dtype=np.uint8)
+    parts = []
+    for block in source.blocks():
+        first, last = np.searchsorted(rows, [block.start, block.stop])
+        if first < last:
+            parts.append(block.load(buffer)[rows[first:last] - block.start])  # a copy, as the buffer is used again
+    return np.concatenate(parts)
+
+
 def for_each_block(
     source: Source, num_threads: int, make_worker: Callable[[], Callable[[int, NDArray[Any]], None]]
 ) -> None:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from labelwise.audit import filters
-from labelwise.audit.blocks import map_npy
+from labelwise.audit.blocks import map_npy, open_pred_probs, read_rows
+from labelwise.audit.noise_rate import MOST_CLASSES, MOST_ROWS, counting_interval, estimate_noise
 from labelwise.audit.result import COLUMNS
 from labelwise.audit.scores import check_choice
 from labelwise.audit.streaming import FileAudit, audit_file
@@ -87,7 +88,10 @@ def _classification(files: _Files) -> _Found:
         "rate_counting": float(1.0 - np.trace(found.joint)),
         "rows_read_again": found.rows_read_again,
     }
+    rate, low, high, notes = _noise_rate(files.pred_probs, found, known, summary["rate_counting"])
+    summary |= {"noise_rate_estimated": rate, "noise_rate_interval": [low, high]}
     sentences = [
+        " ".join([f"About {rate:.0%} of the labels look wrong ({low:.0%} to {high:.0%}).", *notes]),
         f"{summary['suspects']:,} of {known:,} labels are suspect (filter {filter_by}).",
         f"Confident learning counts {summary['rate_counting']:.1%} of the labels as wrong; "
         "it also counts the model's own confident errors, so take it as an upper figure.",
@@ -95,6 +99,22 @@ def _classification(files: _Files) -> _Found:
     if summary["unlabelled"]:
         sentences.append(f"{summary['unlabelled']:,} rows have no label and were left out.")
     return _Found(_suspects(found), summary, sentences)
+
+
+def _noise_rate(
+    pred_probs: Path, found: FileAudit, known: int, rate_counting: float
+) -> tuple[float, float, float, list[str]]:
+    """Share of wrong labels, ends of its interval, notes: fitted on rows drawn at random, counted of many classes."""
+    if found.num_classes > MOST_CLASSES:
+        low, high, note = counting_interval(rate_counting, known, found.num_classes)
+        return rate_counting, low, high, [note]
+    rows = np.flatnonzero(found.labels >= 0)
+    notes = []
+    if known > MOST_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+        notes = [f"The noise model was fitted on {MOST_ROWS:,} rows drawn at random."]
+    estimate = estimate_noise(found.labels[rows], read_rows(open_pred_probs(pred_probs), rows))
+    return float(estimate.rate), float(estimate.low), float(estimate.high), notes + list(estimate.notes)
 
 
 def _suspects(found: FileAudit) -> Iterator[tuple[object, ...]]:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
-from scipy.stats import chi2, norm
+from scipy.special import chdtri, ndtri
 
 from labelwise.audit.confident_learning import calibrate_confident_joint, confident_joint
 from labelwise.errors import InputError
@@ -47,6 +47,7 @@ LARGEST_DIFFERENCE = 0.05
 MOST_ROWS = 20_000
 MOST_CLASSES = 100
 BOOTSTRAP_ROUNDS = 20
+BOOTSTRAP_ROWS = 5_000
 
 
 class NoiseEstimate(NamedTuple):
@@ -96,13 +97,11 @@ def estimate_noise(
     rng = np.random.default_rng(seed)
 
     counting, counted = _counting(given, probs)
-    spread = np.sqrt(max(counting * (1 - counting), 1 / len(given)) / len(given))
-    width = norm.ppf(0.5 + confidence / 2)
     if classes > MOST_CLASSES:
-        low, high = max(0.0, counting - width * spread), min(1.0, counting + width * spread)
-        note = f"With {classes} classes only confident disagreements were counted, which errs on the high side."
+        low, high, note = counting_interval(counting, len(given), classes, confidence=confidence)
         return NoiseEstimate(counting, low, high, counted, _prior(given, counted), counting, counting, (note,))
 
+    width, spread = ndtri(0.5 + confidence / 2), _sampling_error(counting, len(given))
     notes = []
     if len(given) > MOST_ROWS:
         rows = rng.choice(len(given), MOST_ROWS, replace=False)
@@ -111,7 +110,7 @@ def estimate_noise(
     logs = np.log(np.clip(probs, 1e-6, 1.0))
     model = fit_noise_model(given, logs)
     rate = _rate(model, given, logs)
-    error = max(_bootstrap_error(model, given, logs, rng), float(spread))
+    error = max(_bootstrap_error(model, given, logs, rng), spread)
     may_be_right = not _noise_is_needed(model, given, logs, confidence)
     if may_be_right:
         notes.append("The labels may all be right: overlap of the classes would explain them as well as noise does.")
@@ -132,6 +131,19 @@ def estimate_noise(
         rate_counting=counting,
         notes=tuple(notes),
     )
+
+
+def counting_interval(
+    rate: float, num_rows: int, num_classes: int, *, confidence: float = 0.95
+) -> tuple[float, float, str]:
+    """Ends of the interval where a rate was only counted, by its sampling error, and a note that says so."""
+    reach = float(ndtri(0.5 + confidence / 2)) * _sampling_error(rate, num_rows)
+    note = f"With {num_classes} classes only confident disagreements were counted, which errs on the high side."
+    return max(0.0, rate - reach), min(1.0, rate + reach), note
+
+
+def _sampling_error(rate: float, num_rows: int) -> float:
+    return float(np.sqrt(max(rate * (1 - rate), 1 / num_rows) / num_rows))
 
 
 def fit_noise_model(
@@ -173,11 +185,13 @@ def posterior_true(labels: NDArray[np.int64], logs: Array, model: NoiseModel) ->
 def _bootstrap_error(model: NoiseModel, labels: NDArray[np.int64], logs: Array, rng: np.random.Generator) -> float:
     """Standard deviation of the rate when the model is fitted anew on rows drawn with replacement."""
     rates = []
+    size = min(len(labels), BOOTSTRAP_ROWS)
     for _ in range(BOOTSTRAP_ROUNDS):
-        rows = rng.integers(0, len(labels), len(labels))
+        rows = rng.integers(0, len(labels), size)
         drawn, drawn_logs = labels[rows], logs[rows]
         rates.append(_rate(fit_noise_model(drawn, drawn_logs, start=model, steps=15), drawn, drawn_logs))
-    return float(np.std(rates, ddof=1))
+    # The error of a mean over fewer rows, brought to that over all.
+    return float(np.std(rates, ddof=1) * np.sqrt(size / len(labels)))
 
 
 def _noise_is_needed(model: NoiseModel, labels: NDArray[np.int64], logs: Array, confidence: float) -> bool:
@@ -197,7 +211,7 @@ def _noise_is_needed(model: NoiseModel, labels: NDArray[np.int64], logs: Array, 
     likely = (_clean_probs(model, logs) * model.matrix[labels]).sum(axis=1)
     gain = 2.0 * (np.log(np.maximum(likely, 1e-300)).sum() + count * found.fun)
     used = len(np.unique(labels))
-    return bool(gain > chi2.ppf(confidence, max(used * (used - 1), 1)))
+    return bool(gain > chdtri(max(used * (used - 1), 1), 1 - confidence))
 
 
 def _onehot(labels: NDArray[np.int64], classes: int) -> csr_array:
