@@ -29,7 +29,7 @@ class SuspectList(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def suspects(self) -> Iterator[tuple[object, ...]]:
+    def suspects(self) -> Iterator[tuple[Any, ...]]:
         """The suspects, worst first: index, given, suggested, score, why."""
 
     def to_frame(self) -> pd.DataFrame:
