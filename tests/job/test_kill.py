@@ -39,8 +39,8 @@ TRAIN = ("train", "--epochs", "3", "--recipe", "elr")
 WRITING = {"os.mkdir": 0, "os.rename": 1, "os.remove": 0, "os.rmdir": 0}  # event -> the argument that is the path
 
 
-def labelwise(arguments: list[str], folder: str, die_at: int) -> None:
-    """The command in a process of its own, which kills itself before its ``die_at``-th change of a file."""
+def labelwise(arguments: list[str], folder: str, die_at: int, by: signal.Signals) -> None:
+    """The command in a process of its own, which sends itself ``by`` before its ``die_at``-th change of a file."""
     os.setsid()
     with Path(folder + ".log").open("a") as log:
         os.dup2(log.fileno(), 1)
@@ -61,7 +61,7 @@ def labelwise(arguments: list[str], folder: str, die_at: int) -> None:
             return
         changes += 1
         if changes == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
 
     sys.addaudithook(count)
     sys.argv = ["labelwise", *arguments]
@@ -71,9 +71,11 @@ def labelwise(arguments: list[str], folder: str, die_at: int) -> None:
         Path(folder + ".changes").write_text(str(changes))
 
 
-def start(arguments: tuple[str, ...], source: Path, folder: Path, die_at: int = 0) -> BaseProcess:
+def start(
+    arguments: tuple[str, ...], source: Path, folder: Path, die_at: int = 0, by: signal.Signals = signal.SIGKILL
+) -> BaseProcess:
     words = [arguments[0], str(source), *arguments[1:], "--out", str(folder)]
-    process = FORKS.Process(target=labelwise, args=(words, str(folder), die_at))
+    process = FORKS.Process(target=labelwise, args=(words, str(folder), die_at, by))
     process.start()
     return process
 
@@ -214,11 +216,9 @@ def test_kills_before_a_change_of_a_file(
 def test_an_interrupt_is_one_sentence_and_the_run_goes_on(source: Path, uninterrupted: Whole, tmp_path: Path) -> None:
     expected = contents(uninterrupted(RUN))
     folder = tmp_path / "run"
-    process = start(RUN, source, folder)
-    while not (folder / ".work" / "run.json").exists() and process.is_alive():
-        time.sleep(0.01)
-    os.kill(process.pid or 0, signal.SIGINT)
-    process.join()
+    # Half way: a signal from outside might come too late where the machine is busy and the run short.
+    process = start(RUN, source, folder, changes(uninterrupted(RUN)) // 2, signal.SIGINT)
+    process.join(120)
     assert process.exitcode == cli.INTERRUPTED
     last = Path(f"{folder}.log").read_text().splitlines()[-1]
     assert last == "labelwise: stopped; run, train and audit go on from here with --resume"
