@@ -319,17 +319,25 @@ def reproduce(
     quick: Annotated[
         bool, typer.Option("--quick", help="A small form that ends in seconds and proves little.")
     ] = False,
+    jobs: Annotated[int | None, typer.Option(help="Of 'all', how many run at a time [default: one a core].")] = None,
 ) -> None:
-    """Reproduce a paper's claim against its baseline at equal budget."""
+    """Reproduce a paper's claim against its baseline at equal budget; 'all' writes JSON to a folder."""
     from labelwise.reproductions import reproduce as reproduce_method
-    from labelwise.reproductions import slugs
+    from labelwise.reproductions.all import reproduce_all
     from labelwise.reproductions.result import print_result
 
-    for each in slugs() if slug == "all" else [slug]:
-        result = reproduce_method(each, seeds, data_dir, quick=quick)
+    if slug != "all":
+        if jobs is not None:
+            raise InputError(f"--jobs belongs to 'all', and {slug} is one reproduction: leave it out")
+        result = reproduce_method(slug, seeds, data_dir, quick=quick)
         print_result(result, _console())
         if json_file is not None:
-            result.save(json_file if slug != "all" else json_file / f"{each}.json")
+            result.save(json_file)
+        return
+    for result in reproduce_all(seeds, data_dir, quick=quick, jobs=jobs):
+        print_result(result, _console())
+        if json_file is not None:
+            result.save(json_file / f"{result.slug}.json")
 
 
 @data_app.command("list")
