@@ -343,7 +343,7 @@ def reproduce(
 @data_app.command("list")
 def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the named data sets and where they are."""
-    from labelwise.data.named import list_named, path
+    from labelwise.data.catalogue import list_named, path
 
     rows = []
     for each in list_named():
@@ -360,7 +360,7 @@ def data_fetch(
     name: Annotated[str, typer.Argument(help="A set of 'labelwise data list'.")], data_dir: DataDir = None
 ) -> None:
     """Download a named data set, checked by sha256."""
-    from labelwise.data.named import fetch
+    from labelwise.data.catalogue import fetch
 
     typer.echo(fetch(name, data_dir))
 
@@ -370,7 +370,7 @@ def data_path(
     name: Annotated[str, typer.Argument(help="A set of 'labelwise data list'.")], data_dir: DataDir = None
 ) -> None:
     """Tell where a named data set is."""
-    from labelwise.data.named import path
+    from labelwise.data.catalogue import path
 
     typer.echo(path(name, data_dir))
 

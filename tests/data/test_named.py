@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
-from labelwise.data import named
+from labelwise.data import catalogue, named
 from labelwise.data.download import PublicFile, download
 from labelwise.data.open import iter_blocks, open_data
 from labelwise.errors import InputError
@@ -18,7 +18,7 @@ from labelwise.errors import InputError
 
 @pytest.fixture
 def data_dir(request: pytest.FixtureRequest) -> Path:
-    chosen = request.config.getoption("--data-dir") or os.environ.get(named.ENVIRONMENT)
+    chosen = request.config.getoption("--data-dir") or os.environ.get(catalogue.ENVIRONMENT)
     if not chosen:
         pytest.skip("needs the data sets: name their folder with --data-dir")
     return Path(chosen)
@@ -26,8 +26,8 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv(named.ENVIRONMENT, str(tmp_path / "env"))
-    monkeypatch.setattr(named, "_SYSTEM_FOLDERS", {})
+    monkeypatch.setenv(catalogue.ENVIRONMENT, str(tmp_path / "env"))
+    monkeypatch.setattr(catalogue, "SYSTEM_FOLDERS", {})
     return tmp_path
 
 
@@ -58,17 +58,17 @@ def test_digits_stream_and_shrink() -> None:
 
 
 def test_every_set_is_listed_and_missing_ones_say_what_to_do(nowhere: Path) -> None:
-    names = [found.name for found in named.list_named()]
+    names = [found.name for found in catalogue.list_named()]
     assert {"digits", "fashion-mnist", "cifar10n", "reuters21578", "adult", "cora", "citeseer", "camvid"} <= set(names)
     for name in set(names) - {"digits"}:
-        with pytest.raises(InputError, match=named.ENVIRONMENT) as caught:
-            named.path(name, nowhere)
+        with pytest.raises(InputError, match=catalogue.ENVIRONMENT) as caught:
+            catalogue.path(name, nowhere)
         assert "\n" not in str(caught.value)
         assert str(nowhere) in str(caught.value)
     with pytest.raises(InputError, match="data fetch fashion-mnist"):
         open_data("fashion-mnist")
     with pytest.raises(InputError, match="no folder of its own"):
-        named.path("digits")
+        catalogue.path("digits")
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def idx(array: np.ndarray) -> bytes:
 def test_fetched_fashion_mnist_loads(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     contents = []
-    for file in named._FASHION_FILES:
+    for file in catalogue.FASHION_FILES:
         rows = 20 if file.name.startswith("train") else 5
         shape = (rows, 28, 28) if "images" in file.name else (rows,)
         contents.append(public(nowhere, idx(rng.integers(0, 10, shape, dtype=np.uint8)), file.name))
-    found = named._BY_NAME["fashion-mnist"]
-    monkeypatch.setitem(named._BY_NAME, "fashion-mnist", found._replace(public=tuple(contents)))
-    folder = named.fetch("fashion-mnist")
+    found = catalogue.CATALOGUE["fashion-mnist"]
+    monkeypatch.setitem(catalogue.CATALOGUE, "fashion-mnist", found._replace(public=tuple(contents)))
+    folder = catalogue.fetch("fashion-mnist")
     assert folder == nowhere / "env" / "fashion-mnist"
     data = named.load("fashion-mnist")
     assert (len(data), data.is_test.sum()) == (25, 5)
@@ -139,7 +139,7 @@ def test_fetched_fashion_mnist_loads(nowhere: Path, monkeypatch: pytest.MonkeyPa
 
 def test_sets_without_a_public_download_say_so(nowhere: Path) -> None:
     with pytest.raises(InputError, match=r"copy modapte\.parquet"):
-        named.fetch("reuters21578")
+        catalogue.fetch("reuters21578")
 
 
 def test_fetched_adult_equals_the_packed_one(data_dir: Path, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,18 +148,18 @@ def test_fetched_adult_equals_the_packed_one(data_dir: Path, nowhere: Path, monk
     train, test = (part.to_csv(index=False, header=False).replace(",", ", ") + "\n" for part in parts)
     test = "|1x3 Cross validator\n" + test.replace("K\n", "K.\n")
     files = []
-    for file, text in zip(named._ADULT_FILES, (train, test), strict=True):
+    for file, text in zip(catalogue.ADULT_FILES, (train, test), strict=True):
         assert hashlib.sha256(text.encode()).hexdigest() == file.sha256
         assert len(text.encode()) == file.size
         files.append(public(nowhere, text.encode(), file.name))
-    monkeypatch.setitem(named._BY_NAME, "adult", named._BY_NAME["adult"]._replace(public=tuple(files)))
-    fetched = pd.read_parquet(named.fetch("adult", nowhere / "mine") / "adult.parquet")
+    monkeypatch.setitem(catalogue.CATALOGUE, "adult", catalogue.CATALOGUE["adult"]._replace(public=tuple(files)))
+    fetched = pd.read_parquet(catalogue.fetch("adult", nowhere / "mine") / "adult.parquet")
     pd.testing.assert_frame_equal(fetched, packed, check_dtype=False)
 
 
 def test_fashion_mnist_files_are_the_published_content(data_dir: Path) -> None:
     try:
-        folder = named.path("fashion-mnist", data_dir)
+        folder = catalogue.path("fashion-mnist", data_dir)
     except InputError:
         pytest.skip("needs Fashion-MNIST")
     arrays = named.load_arrays("fashion-mnist", folder)

@@ -58,7 +58,7 @@ def test_one_seed_is_noted_and_repeats(quick_result: Result) -> None:
 
 
 def test_missing_data_are_an_error_where_a_folder_was_given(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labelwise.data.named._SYSTEM_FOLDERS", {})
+    monkeypatch.setattr("labelwise.data.catalogue.SYSTEM_FOLDERS", {})
     monkeypatch.setenv("LABELWISE_DATA", str(tmp_path))
     with pytest.raises(InputError, match="fashion-mnist"):
         reproduce("ps-kd", seeds=1, data_dir=tmp_path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.data import arrays, folders, links, masks, named, tables
+from labelwise.data import arrays, catalogue, folders, links, masks, named, tables
 from labelwise.data.batches import column_names
 from labelwise.data.examples import Examples, Rejection, concatenate
 from labelwise.errors import InputError
@@ -86,7 +86,7 @@ def find_task(
     """
     name = _set_name(source)
     if name is not None:
-        return named.task_of(name)
+        return catalogue.task_of(name)
     path = existing_path(source or "")
     if edges is not None:
         return "nodes"
@@ -180,7 +180,7 @@ def _set_name(source: str | Path | None) -> str | None:
     """The named set a source means: None is the default, and a path that exists comes before a name."""
     if source is None:
         return "digits"
-    if isinstance(source, str) and named.is_named(source) and not Path(source).exists():
+    if isinstance(source, str) and catalogue.is_named(source) and not Path(source).exists():
         return source
     return None
 
