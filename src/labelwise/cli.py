@@ -37,11 +37,12 @@ app.add_typer(data_app, name="data")
 Source = Annotated[
     str | None,
     typer.Argument(
-        help="A folder of images (one sub-folder a class), a .csv, .parquet or .npz file, or a named set. "
-        "Nothing: scikit-learn's digits with 40% of the training labels redrawn."
+        help="A folder of images (one sub-folder a class, or images/ and masks/), a folder of nodes.csv and "
+        "edges.csv, a .csv, .parquet or .npz file, or a named set. Nothing: scikit-learn's digits with 40% of the "
+        "training labels redrawn."
     ),
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder for the results [default: runs/NAME].")]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results (default: runs/NAME).")]
 Seed = Annotated[int, typer.Option(help="Fixes every random draw.")]
 Label = Annotated[str | None, typer.Option(help="Column that holds the labels.")]
 Text = Annotated[str | None, typer.Option(help="Column of texts.")]
@@ -51,7 +52,7 @@ TaskName = Annotated[
     str | None,
     typer.Option(
         "--task",
-        help="classification, multilabel, regression, segmentation, nodes or bags [default: what the data speak of].",
+        help="classification, multilabel, regression, segmentation, nodes or bags (default: what the data speak of).",
     ),
 ]
 Bag = Annotated[str | None, typer.Option(help="Column that says which bag a row is in; only counts of bags are used.")]
@@ -60,11 +61,11 @@ SplitColumn = Annotated[str | None, typer.Option("--split", help="Column that ma
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of named data sets.", envvar="LABELWISE_DATA", show_envvar=True)
 ]
-Recipe = Annotated[str, typer.Option(help="Robust recipe; see 'labelwise methods' [auto: the task's own].")]
+Recipe = Annotated[str, typer.Option(help="Robust recipe; see 'labelwise methods' (auto: the task's own).")]
 Network = Annotated[str, typer.Option(help="auto, mlp, cnn, linear or any timm model.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights file of the pretrained backbone.")]
 Download = Annotated[bool, typer.Option("--download", help="Allow the download of backbone weights.")]
-Epochs = Annotated[int | None, typer.Option(help="Epochs of every training [default: by the size of the data].")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of every training (default: by the size of the data).")]
 Limit = Annotated[int | None, typer.Option(help="Use at most so many rows, drawn at random.")]
 Folds = Annotated[int | None, typer.Option(help="Folds of the cross-validation behind the audit.")]
 Filter = Annotated[str | None, typer.Option("--filter", help="Rule that picks the suspects; see the guide.")]
@@ -287,7 +288,7 @@ def predict(
     model: Annotated[Path, typer.Argument(help="The folder of a saved model, as in runs/NAME/model.")],
     source: Annotated[str, typer.Argument(metavar="DATA", help="Data of the form that the model was trained on.")],
     out: Annotated[Path, typer.Option(help="File for the predictions.")] = Path("predictions.csv"),
-    alpha: Annotated[float | None, typer.Option(help="Share of misses of the sets [default: the model's].")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Share of misses of the sets (default: the model's).")] = None,
     rows_at_once: Annotated[int, typer.Option(help="Rows held in memory at a time.")] = 4096,
 ) -> None:
     """Label new data: labels, calibrated probabilities and prediction sets, streamed to a file."""
@@ -313,13 +314,13 @@ def methods(as_json: AsJson = False) -> None:
 @app.command()
 def reproduce(
     slug: Annotated[str, typer.Argument(help="A method of 'labelwise methods', or 'all'.")],
-    seeds: Annotated[int | None, typer.Option(help="Number of seeds [default: the method's own].")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds (default: the method's own).")] = None,
     data_dir: DataDir = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A small form that ends in seconds and proves little.")
     ] = False,
-    jobs: Annotated[int | None, typer.Option(help="Of 'all', how many run at a time [default: one a core].")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Of 'all', how many run at a time (default: one a core).")] = None,
 ) -> None:
     """Reproduce a paper's claim against its baseline at equal budget; 'all' writes JSON to a folder."""
     from labelwise.reproductions import reproduce as reproduce_method
