@@ -152,6 +152,40 @@ def test_suspects_of_numbers_are_the_planted_ones(outcomes: dict[str, Outcome]) 
     assert {row for row, cells in layer.items() if cells["changed"] == "1"} == found
 
 
+def test_given_numbers_keep_all_their_digits_and_unknown_true_ones_count_nowhere(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 2)).astype(np.float32)
+    given = 1234567.25 + np.round(1000 * X[:, 0].astype(float), 3)
+    truth = given.copy()
+    truth[::3] = np.nan
+    truth[1::30] += 500
+    np.savez(tmp_path / "d.npz", X=X, y=given, truth=truth)
+    done = run(Options(source=str(tmp_path / "d.npz"), truth="truth", out=str(tmp_path / "out"), epochs=2, folds=2))
+    with (done.folder / "labels.csv").open(newline="") as stream:
+        layer = list(csv.DictReader(stream))
+    assert [float(row["given"]) for row in layer] == given.tolist()
+    assert all(row["corrected"] == row["given"] for row in layer if row["changed"] == "0")
+    assert done.metrics["noise_rate_true"] == pytest.approx(3 / 60)
+    with (done.folder / "predictions.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["part"] == "test"]
+    inside = [
+        float(row["low"]) <= truth[int(row["index"])] <= float(row["high"])
+        for row in rows
+        if not np.isnan(truth[int(row["index"])])
+    ]
+    assert done.metrics["coverage"] == pytest.approx(np.mean(inside))
+
+
+def test_too_few_rows_for_a_promise_give_no_interval(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(34, 2)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", X=X, y=X[:, 0])
+    done = run(Options(source=str(tmp_path / "d.npz"), out=str(tmp_path / "out"), epochs=1, skip=("audit",)))
+    assert not {"coverage_on_noisy_labels", "interval_half_width"} & set(done.metrics)
+    assert "5 calibration rows are too few" in (done.folder / "report.html").read_text()
+    with (done.folder / "predictions.csv").open(newline="") as stream:
+        assert all(row["predicted"] and not row["low"] for row in csv.DictReader(stream))
+
+
 def test_intervals_and_label_sets_hold_about_as_often_as_promised(outcomes: dict[str, Outcome]) -> None:
     for task in ("regression", "multilabel"):
         found = outcomes[task].metrics

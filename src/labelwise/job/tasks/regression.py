@@ -7,6 +7,7 @@ import numpy as np
 
 from labelwise.estimators.regressor import Regressor
 from labelwise.files import write_csv
+from labelwise.job.outputs import share
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob, drawn
 from labelwise.report.findings import AuditFindings, Intervals, Scatter, TrustFindings
 
@@ -77,7 +78,7 @@ class RegressionJob(TaskJob):
         given = self.examples.given[rows]
         found = audit_regression(given, predicted)
         self.suspects = [
-            Suspect(int(rows[place]), _cell(number), _cell(suggested), score, why)
+            Suspect(int(rows[place]), _given(number), _cell(suggested), score, why)
             for place, number, suggested, score, why in found.suspects()
         ]
         self.corrected = self.examples.given.copy()
@@ -115,20 +116,30 @@ class RegressionJob(TaskJob):
     def _against_truth(self, rows: np.ndarray, is_issue: np.ndarray) -> dict[str, Any]:
         if self.examples.truth is None:
             return {}
-        wrong = self.examples.truth[rows] != self.examples.given[rows]
+        truth, given = self.examples.truth[rows], self.examples.given[rows]
+        known = ~np.isnan(truth)
+        wrong = known & (truth != given)
         return {
-            "noise_rate_true": float(wrong.mean()),
-            "found_share": float(is_issue[wrong].mean()) if wrong.any() else None,
-            "wrongly_doubted_share": float(is_issue[~wrong].mean()) if (~wrong).any() else None,
+            "noise_rate_true": share(wrong[known]),
+            "found_share": share(is_issue[wrong]),
+            "wrongly_doubted_share": share(is_issue[known & ~wrong]),
         }
 
-    def trust(self, fitted: Fitted) -> TrustFindings:
-        """Intervals of one width: the residual that ceil((n + 1)(1 - alpha)) of n calibration rows stay within."""
-        rows, test = self.parts.calibration, self.parts.test
+    def trust(self, fitted: Fitted) -> TrustFindings | None:
+        """Intervals of one width: the residual that ceil((n + 1)(1 - alpha)) of n calibration rows stay within.
+
+        None where n is too small for any width to keep the promise.
+        """
+        rows, test = self.parts.calibration, self.parts.test[~np.isnan(self.reference[self.parts.test])]
         residuals = np.sort(np.abs(self.examples.given[rows] - fitted.model.predict(self.encoded[rows])))
         rank = int(np.ceil((len(rows) + 1) * (1 - self.options.alpha)))
-        half = float(residuals[rank - 1]) if rank <= len(rows) else np.inf
-        self.half_width = half if np.isfinite(half) else None
+        if rank > len(rows):
+            self.notes.append(
+                f"{len(rows)} calibration rows are too few for intervals that hold {1 - self.options.alpha:.0%} of "
+                "the time, so none are given: more labelled rows, or a larger --alpha, would do."
+            )
+            return None
+        self.half_width = half = float(residuals[rank - 1])
         missed = np.abs(self.reference[test] - fitted.model.predict(self.encoded[test])) > half
         self.metrics |= {
             "coverage_promised": 1 - self.options.alpha,
@@ -154,7 +165,7 @@ class RegressionJob(TaskJob):
             path,
             ["index", "part", "given", "predicted", "low", "high"],
             (
-                [int(index), name, _cell(given), *(_cell(value) for value in (middle, middle - half, middle + half))]
+                [int(index), name, _given(given), *(_cell(value) for value in (middle, middle - half, middle + half))]
                 for index, name, given, middle in zip(
                     self.examples.index, part, self.examples.given, predicted, strict=True
                 )
@@ -171,8 +182,8 @@ class RegressionJob(TaskJob):
             (
                 [
                     int(index),
-                    _cell(given),
-                    _cell(new),
+                    _given(given),
+                    _cell(new) if given != new else _given(given),
                     int(given != new and new == new),
                     "audit" if given != new and new == new else "",
                 ]
@@ -189,6 +200,11 @@ def _boosting() -> Any:
     return HistGradientBoostingRegressor(loss="absolute_error", max_iter=200, learning_rate=0.05, random_state=0)
 
 
+def _given(value: float) -> float | str:
+    """A number of the user's own, to its last digit; nothing where it is not known."""
+    return float(value) if np.isfinite(value) else ""
+
+
 def _cell(value: float) -> float | str:
-    """Six digits of a number, which a file holds as a number; nothing where it is not known."""
+    """Six digits of a predicted number, which a file holds as a number; nothing where it is not known."""
     return float(f"{value:.6g}") if np.isfinite(value) else ""
