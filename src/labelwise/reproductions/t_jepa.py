@@ -212,7 +212,7 @@ def factors_table(seed: int, quick: bool = False) -> Table:
     for name in frame.columns[12:]:
         frame[name] = np.array(["low", "middling", "high"])[np.digitize(frame[name], (-0.5, 0.5))]
     y = (hidden[:, 0] * hidden[:, 1] > 0).astype(np.int64)
-    epochs, draws = (2, 1) if quick else (50, 2)
+    epochs, draws = (2, 1) if quick else (40, 2)
     return _divide("factors", frame, y, np.split(np.arange(len(y)), np.cumsum(sizes)[:2]), 200, epochs, draws)
 
 
@@ -225,7 +225,7 @@ def digits_table(seed: int, quick: bool = False) -> Table:
     blocks = pictures.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
     frame = pd.DataFrame(blocks, columns=[f"block {place}" for place in range(16)])
     train, validation = np.split(np.random.default_rng(seed).permutation(len(y)), [300 if quick else 1200])
-    epochs, draws = (2, 1) if quick else (80, 2)
+    epochs, draws = (2, 1) if quick else (60, 2)
     rows = [train, validation[:200], np.arange(len(y), len(labels))]
     return _divide("digits", frame, labels, rows, 100, epochs, draws)
 
