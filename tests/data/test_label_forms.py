@@ -164,6 +164,15 @@ def test_bags_of_a_table_hold_names(tmp_path: Path) -> None:
     assert [column["name"] for column in data.schema["columns"]] == ["x"]
 
 
+def test_a_row_without_a_bag_is_rejected(tmp_path: Path) -> None:
+    path = csv(tmp_path, x=X[:6, 0], label=["p", "n"] * 3, bag=["a", "a", None, "b", "b", " "])
+    data = open_data(path, label="label", task="bags")
+    assert data.index.tolist() == [0, 1, 3, 4]
+    assert data.bags is not None
+    assert data.bags.tolist() == ["a", "a", "b", "b"]
+    assert [(each.index, "bag" in each.reason) for each in data.rejected] == [(2, True), (5, True)]
+
+
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a word for a number": (lambda to: csv(to, x=[1, 2], y=["a", "b"]), {"label": "y", "task": "regression"}, "number"),
     "numbers of two columns": (lambda to: npz(to, X=X, y=np.ones((8, 2))), {"task": "regression"}, "one number"),

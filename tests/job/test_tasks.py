@@ -260,6 +260,37 @@ def test_too_few_bags_are_refused(tmp_path: Path) -> None:
         run(Options(source=str(tmp_path / "d.npz"), out=str(tmp_path / "out")))
 
 
+def test_a_limit_takes_whole_bags(tmp_path: Path) -> None:
+    done = job("bags", tmp_path, limit=100, epochs=1, skip=("audit",))
+    with (done.folder / "predictions.csv").open(newline="") as stream:
+        bags = [row["bag"] for row in csv.DictReader(stream)]
+    assert len(bags) == 96
+    assert {bags.count(bag) for bag in bags} == {8}
+
+
+def test_a_bag_in_training_and_in_test_is_refused(tmp_path: Path) -> None:
+    rows = np.arange(80)
+    split = np.where(rows % 4 == 0, "test", "train")
+    X = rows[:, None].astype(np.float32)
+    np.savez(tmp_path / "d.npz", X=X, y=rows % 2, bag=rows // 8, split=split)
+    with pytest.raises(InputError, match="same split"):
+        run(Options(source=str(tmp_path / "d.npz"), split="split", out=str(tmp_path / "out")))
+
+
+def test_rows_of_bags_without_a_label_or_true_label_count_nowhere(tmp_path: Path) -> None:
+    """Every known label, given and true, is positive in half the bags: so is the share that is scored."""
+    rows = np.arange(160)
+    bag = rows // 8
+    truth = np.where(rows % 2, bag % 2, -1)
+    given = np.where(rows % 4, bag % 2, -1)
+    X = (10.0 * (bag % 2) - 5)[:, None].astype(np.float32)
+    np.savez(tmp_path / "d.npz", X=X, y=given, bag=bag, truth=truth)
+    done = run(Options(source=str(tmp_path / "d.npz"), truth="truth", out=str(tmp_path / "out"), epochs=40))
+    assert done.metrics["score_robust"] > 0.9
+    assert done.metrics["accuracy_robust"] == 1.0
+    assert "20 bags hold rows without a label" in (done.folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize("task", ["regression", "multilabel", "bags"])
 def test_the_saved_model_answers_as_the_run_did(task: str, outcomes: dict[str, Outcome], tmp_path: Path) -> None:
     from labelwise.job.model import Model

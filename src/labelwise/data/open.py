@@ -11,7 +11,7 @@ from labelwise.data import arrays, catalogue, folders, links, masks, named, tabl
 from labelwise.data.batches import column_names
 from labelwise.data.examples import Examples, Rejection, concatenate
 from labelwise.errors import InputError
-from labelwise.files import existing_path, printable
+from labelwise.files import existing_path, printable, quote
 
 TABLE_SUFFIXES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
 BAG_COLUMN = "bag"
@@ -141,7 +141,7 @@ def _with_relations(examples: Examples, path: Path, columns: tables.TableColumns
     if examples.task == "bags" and examples.bags is None:
         if columns.bag is None:
             raise InputError(f"{printable(path)} needs the name of its bag column (--bag)")
-        return replace(examples, bags=tables.column_at(path, columns.bag, examples.index))
+        return _in_bags(replace(examples, bags=tables.column_at(path, columns.bag, examples.index)), columns.bag)
     if examples.task != "nodes":
         return examples
     if _form(path) == "npz":
@@ -151,6 +151,17 @@ def _with_relations(examples: Examples, path: Path, columns: tables.TableColumns
             path, columns.node, examples.index, existing_path(edges or _edge_table(path))
         )
     return replace(examples, edges=found, notes=examples.notes + notes)
+
+
+def _in_bags(examples: Examples, column: str) -> Examples:
+    """The rows whose bag is known; the others are rejected."""
+    lost = np.asarray(examples.bags == "")
+    rejected = [
+        Rejection(int(examples.index[row]), examples.location(row), f"its bag, the column {quote(column)}, is empty")
+        for row in np.flatnonzero(lost).tolist()
+    ]
+    kept = examples.subset(~lost)
+    return replace(kept, rejected=sorted([*kept.rejected, *rejected], key=lambda each: each.index))
 
 
 def iter_blocks(

@@ -385,15 +385,16 @@ def _labels(
 
 
 def column_at(path: Path, name: str, positions: NDArray[np.int64]) -> NDArray[np.object_]:
-    """Cells (n,) as text of one column at ``positions`` in the source; raises InputError where there is no column."""
+    """Cells (n,) as text, trimmed, of one column at ``positions``; raises InputError where there is no column."""
     names = column_names(path)
     if name not in names:
         raise InputError(f"{printable(path)} has no column {quote(name)}: {_listed(names, name)}")
     batches = list(read_batches(path, 1 << 17, [name]))
     at = np.concatenate([batch.positions for batch in batches])
-    cells = np.concatenate([_values(batch.table[name]).astype(object) for batch in batches])
-    found = dict(zip(at.tolist(), cells, strict=True))
-    return np.array(["" if found.get(row) is None else _category(found[row]) for row in positions.tolist()], object)
+    values = np.concatenate([_values(batch.table[name]).astype(object) for batch in batches])
+    found = dict(zip(at.tolist(), values, strict=True))
+    cells = ["" if found.get(row) is None else _category(found[row]).strip() for row in positions.tolist()]
+    return np.array(cells, object)
 
 
 def _text_values(column: Any, name: str) -> NDArray[np.object_]:

@@ -76,12 +76,19 @@ def split(examples: Examples, groups: Sequence[DuplicateGroup], seed: int) -> Pa
 
 
 def _bags(examples: Examples) -> np.ndarray:
-    """Number (n,) of each row's bag."""
+    """Number (n,) of each row's bag; raises InputError for too few, or one that the source divides."""
     names, bag = np.unique(np.asarray(examples.bags, dtype=str), return_inverse=True)
     if len(names) < FEWEST_BAGS:
         raise InputError(
             f"the rows lie in {len(names)} bags, too few to train, choose, calibrate and test on; "
             f"give at least {FEWEST_BAGS}"
+        )
+    held_out = np.bincount(bag, weights=examples.is_test) / np.bincount(bag)  # (bags,) share of test rows
+    divided = np.flatnonzero((held_out > 0) & (held_out < 1))
+    if len(divided):
+        raise InputError(
+            f"the split puts rows of the bag {quote(names[divided[0]])} into training and into test, but its count "
+            "is known for the whole only: give all rows of a bag the same split"
         )
     return bag
 

@@ -95,11 +95,21 @@ def _check(options: Options, progress: Progress) -> Examples:
         edges=options.edges,
     )
     if options.limit is not None and options.limit < len(examples):
-        rng = np.random.default_rng(options.seed)
-        examples = examples.subset(np.sort(rng.choice(len(examples), options.limit, replace=False)))
-        examples.notes.append(f"Only {options.limit:,} rows were used, drawn at random (--limit).")
+        examples = examples.subset(_draw(examples, options.limit, options.seed))
+        examples.notes.append(f"Only {len(examples):,} rows were used, drawn at random (--limit).")
     if examples.num_classes < 2 and examples.task != "regression":
         raise InputError("the labels hold fewer than two classes, so there is nothing to tell apart; check the labels")
     classes = f"{examples.num_classes} classes, " if examples.num_classes else ""
     progress.finish(f"{len(examples):,} rows, {classes}{len(examples.rejected):,} rejected")
     return examples
+
+
+def _draw(examples: Examples, limit: int, seed: int) -> np.ndarray:
+    """At most ``limit`` rows at random, in order; bags are taken whole, as the count of a part is not known."""
+    rng = np.random.default_rng(seed)
+    if examples.bags is None:
+        return np.sort(rng.choice(len(examples), limit, replace=False))
+    bag = np.unique(np.asarray(examples.bags, dtype=str), return_inverse=True)[1]
+    order = rng.permutation(bag.max() + 1)
+    whole = order[np.cumsum(np.bincount(bag)[order]) <= limit]
+    return np.flatnonzero(np.isin(bag, whole))

@@ -39,13 +39,16 @@ class BagsJob(TaskJob):
         self.notes.append(NO_TRUST)
         self.bag = self.parts.group
         self.names = np.unique(np.asarray(self.examples.bags, dtype=str))
-        self.size = np.bincount(self.bag)
+        self.size = np.bincount(self.bag, weights=self.examples.is_labelled).astype(np.int64)
         self.count = np.bincount(self.bag, weights=self.examples.given == 1).astype(np.int64)
-        self.reference_count = np.bincount(self.bag, weights=self.reference == 1)
+        partly = len(np.unique(self.bag[~self.examples.is_labelled]))
+        if partly:
+            self.notes.append(f"{partly:,} bags hold rows without a label: their counts are those of the other rows.")
 
     def check_facts(self) -> tuple[tuple[str, str], ...]:
         """How many bags there are, and how large."""
-        return (("bags", f"{len(self.names):,}"), ("rows a bag", f"{self.size.min():,} to {self.size.max():,}"))
+        rows = np.bincount(self.bag)
+        return (("bags", f"{len(rows):,}"), ("rows a bag", f"{rows.min():,} to {rows.max():,}"))
 
     def fit(self, model: Any, rows: np.ndarray, validation_rows: np.ndarray | None, **watching: Any) -> None:
         """Train on the bags of ``rows``."""
@@ -58,9 +61,11 @@ class BagsJob(TaskJob):
 
     def test_score(self, model: Any) -> float:
         """How well mean predictions agree with the shares of positives of the test bags."""
-        bags, expected = self._expected(model, self.parts.test)
-        size = self.size[bags]
-        return float(1 - np.sqrt(np.mean((expected - self.reference_count[bags]) ** 2 / size**2)))
+        rows = self.parts.test[self.reference[self.parts.test] >= 0]
+        bag = np.unique(self.bag[rows], return_inverse=True)[1]
+        expected = model.predict_proba(self.encoded[rows])[:, 1]
+        off = np.bincount(bag, weights=expected - (self.reference[rows] == 1)) / np.bincount(bag)  # (bags,)
+        return float(1 - np.sqrt(np.mean(off**2)))
 
     def audit(self) -> AuditFindings:
         """Doubt the counts that lie far from what models expect that never saw the bag."""
@@ -161,9 +166,3 @@ class BagsJob(TaskJob):
 
     def _counts(self, bags: np.ndarray) -> dict[int, int]:
         return {int(bag): int(self.count[bag]) for bag in np.unique(bags)}
-
-    def _expected(self, model: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Bags (B,) of ``rows``, and the expected number of positives in each."""
-        bags = np.unique(self.bag[rows])
-        probs = model.predict_proba(self.encoded[rows])[:, 1]
-        return bags, np.bincount(self.bag[rows], weights=probs)[bags]
