@@ -173,6 +173,15 @@ def test_a_row_without_a_bag_is_rejected(tmp_path: Path) -> None:
     assert [(each.index, "bag" in each.reason) for each in data.rejected] == [(2, True), (5, True)]
 
 
+def test_bags_of_arrays_may_have_any_name_and_may_not_be_nan(tmp_path: Path) -> None:
+    path = npz(tmp_path, X=X, y=[0, 1] * 4, d=np.array([1, 1, 2, 2, np.nan, 3, 3, 3]))
+    assert find_task(path, bag="d") == "bags"
+    data = open_data(path, task="bags", bag="d")
+    assert data.bags is not None
+    assert data.bags.tolist() == ["1.0", "1.0", "2.0", "2.0", "3.0", "3.0", "3.0"]
+    assert [each.index for each in data.rejected] == [4]
+
+
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a word for a number": (lambda to: csv(to, x=[1, 2], y=["a", "b"]), {"label": "y", "task": "regression"}, "number"),
     "numbers of two columns": (lambda to: npz(to, X=X, y=np.ones((8, 2))), {"task": "regression"}, "one number"),
@@ -189,6 +198,20 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "one class of pixels": (lambda to: npz(to, X=PICTURES, y=MASKS * 0), {"task": "segmentation"}, "fewer than two"),
     "masks in a table": (lambda to: csv(to, x=[1, 2], y=[0, 1]), {"label": "y", "task": "segmentation"}, "is a table"),
     "no folder of masks": (lambda to: to, {"task": "segmentation"}, "images and masks"),
+    "options of a table for masks": (
+        lambda to: mask_folder(to / "d"), {"task": "segmentation", "label": "y"}, "leave out --label",
+    ),
+    "texts for masks": (
+        lambda to: npz(to, X=PICTURES, y=MASKS), {"task": "segmentation", "text": "t"}, "leave out --text",
+    ),
+    "an edge list for arrays": (
+        lambda to: npz(to, X=X, y=[0, 1] * 4, edges=EDGES), {"task": "nodes", "edges": "e.csv"}, "leave out --edges",
+    ),
+    "edges from before the first row": (
+        lambda to: npz(to, X=X, y=[0, 1] * 4, edges=[[-1, 2], [3, 4], [0, 1]]), {"task": "nodes"}, "row -1",
+    ),
+    "no such array of bags": (lambda to: npz(to, X=X, y=[0, 1] * 4), {"task": "bags", "bag": "b"}, "no array 'b'"),
+    "numbers as classes": (lambda to: csv(to, x=X[:, 0], y=range(8)), {"label": "y"}, "--task regression"),
     "edges to nowhere": (
         lambda to: npz(to, X=X, y=[0, 1] * 4, edges=[[0, 99]]), {"task": "nodes"}, "X has rows 0 to 7",
     ),

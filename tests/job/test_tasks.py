@@ -246,6 +246,19 @@ def test_a_recipe_of_another_task_is_refused(task: str, tmp_path: Path) -> None:
         job(task, tmp_path, recipe="co-teaching")
 
 
+@pytest.mark.parametrize(
+    ("task", "option"),
+    [
+        ("regression", {"bag": "bag"}),
+        ("bags", {"edges": "edges.csv"}),
+        ("multilabel", {"filter_by": "both"}),
+    ],
+)
+def test_an_option_of_another_task_is_refused(task: str, option: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=f"no effect on the task {task}"):
+        Options(**option).settled(task)
+
+
 def test_bags_need_two_classes(tmp_path: Path) -> None:
     rows = np.arange(60)
     np.savez(tmp_path / "d.npz", X=rows[:, None].astype(np.float32), y=rows % 3, bag=rows // 6)

@@ -125,11 +125,11 @@ class _Guard:
             raise InputError(f"{self._place} does not fit into memory: give a smaller file") from error
 
 
-def npz_task(file: NpzFile, label: str) -> str:
+def npz_task(file: NpzFile, label: str, bag: str | None = None) -> str:
     """The task that the arrays speak of: ``edges`` or ``bag`` beside them, else shape and type of the labels."""
     if "edges" in file.names:
         return "nodes"
-    if "bag" in file.names:
+    if bag is not None or "bag" in file.names:
         return "bags"
     header = file.header(label)
     if len(header.shape) == 3:
@@ -147,6 +147,7 @@ def npz_schema(
     image_size: int | None,
     classes: Any,
     task: str = "classification",
+    bag: str | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Settle the form of ``X`` and the classes of ``y``; returns (schema, notes).
 
@@ -155,6 +156,7 @@ def npz_schema(
     header = check_inputs(file)
     names, notes = _class_names(file, label, header.shape[0], task, classes)
     schema: dict[str, Any] = {"classes": names, "label": label, "truth": truth, "split": split, "task": task}
+    schema["bag"] = bag
     if _holds_pictures(header):
         height, width, channels = _picture_shape(header.shape)
         size = pictures.check_size(image_size) if image_size is not None else height
@@ -293,12 +295,13 @@ def _read_columns(file: NpzFile, schema: dict[str, Any], rows: int, strict: bool
         if values.shape != (rows,):
             raise InputError(f"{_place(file, split)} has shape {values.shape} where X has {rows} rows: one value a row")
         held_out = decode_split(values, _place(file, split))
-    bags = None
-    if schema.get("task") == "bags" and (strict or "bag" in file.names):
-        bags = file.read("bag")
+    bags, bag = None, schema.get("bag")
+    if bag and (strict or bag in file.names):
+        bags = file.read(bag)
         if bags.shape != (rows,):
-            raise InputError(f"{_place(file, 'bag')} has shape {bags.shape} where X has {rows} rows: one bag a row")
-        bags = bags.astype(str).astype(object)
+            raise InputError(f"{_place(file, bag)} has shape {bags.shape} where X has {rows} rows: one bag a row")
+        # A bag that is NaN equals nothing, itself neither.
+        bags = np.where(bags == bags, bags.astype(str), "").astype(object)
     return _Columns(given, true_labels, held_out, bags)
 
 

@@ -42,8 +42,8 @@ def read_labels(values: Any, place: str) -> LabelCells:
         fractional = next((number for number in numbers if number is not None and not number.is_integer()), None)
         if fractional is not None:
             raise InputError(
-                f"{place} holds numbers with fractions ({fractional:g}): it looks like a regression target, "
-                "turn it into named classes first"
+                f"{place} holds numbers with fractions ({fractional:g}): give --task regression, "
+                "or turn it into named classes first"
             )
         names = [_integer_name(name) for name in names]
     empty = np.array([name.lower() in _BLANK for name in names] + [True])  # the last entry answers code -1
@@ -91,7 +91,7 @@ def find_classes(cells: LabelCells, place: str) -> tuple[str, ...]:
     if len(names) > max(2, labelled / 2):
         raise InputError(
             f"{place} holds {len(names)} different values in {labelled} labelled rows: it looks like an identifier "
-            "or a regression target, choose the column of the classes"
+            "or numbers to predict: choose the column of the classes, or give --task regression for numbers"
         )
     return sort_classes(names)
 

@@ -52,8 +52,9 @@ def edges_of_arrays(file: NpzFile, positions: NDArray[np.int64]) -> tuple[NDArra
         )
     ends = (raw if raw.shape[0] == 2 and raw.shape[1] != 2 else raw.T).astype(np.int64)
     count = file.header("X").shape[0]
-    if ends.size and (ends.min() < 0 or ends.max() >= count):
-        raise InputError(f"edges of {printable(file.path)} names row {ends.max()}, X has rows 0 to {count - 1}")
+    outside = ends[(ends < 0) | (ends >= count)]
+    if len(outside):
+        raise InputError(f"edges of {printable(file.path)} names row {outside[0]}, X has rows 0 to {count - 1}")
     place = np.full(count, -1, dtype=np.int64)
     place[positions] = np.arange(len(positions))
     return both_ways(place[ends], f"edges of {printable(file.path)}")

@@ -65,7 +65,7 @@ def open_data(
         path, edges = _node_table(path), edges or _edge_table(path)
     if task == "nodes" and _form(path) == "table":
         columns = columns._replace(node=links.ID_COLUMN if links.ID_COLUMN in column_names(path) else None)
-    if task == "bags" and _form(path) == "table":
+    if task == "bags" and _form(path) != "folder":
         columns = columns._replace(bag=bag or BAG_COLUMN)
     schema, notes = _find_schema(path, columns, image_size, classes, task)
     examples = concatenate(list(_blocks(path, schema, None, True, data_dir)))
@@ -96,7 +96,7 @@ def find_task(
             return "segmentation"
         return "nodes" if _find_table(path, "nodes") is not None else "classification"
     if form == "npz":
-        return arrays.npz_task(arrays.NpzFile(path), label or "y")
+        return arrays.npz_task(arrays.NpzFile(path), label or "y", bag)
     if bag is not None or BAG_COLUMN in column_names(path):
         return "bags"
     return tables.table_task(path, label)
@@ -104,12 +104,14 @@ def find_task(
 
 def _open_masks(path: Path, columns: tables.TableColumns, image_size: int | None) -> Examples:
     if _form(path) == "folder":
+        _refuse_columns(columns._asdict(), f"{printable(path)} is a folder, whose masks are the labels")
         if not masks.is_mask_folder(path):
             raise InputError(
                 f"{printable(path)} lacks the sub-folders images and masks: pictures go there, by one name"
             )
         return masks.open_mask_folder(path, image_size)
     if _form(path) == "npz":
+        _refuse_columns({"text": columns.text, "image": columns.image}, f"{printable(path)} holds pictures in X only")
         return masks.open_mask_arrays(
             arrays.NpzFile(path), columns.label or "y", columns.truth, columns.split, image_size
         )
@@ -138,13 +140,16 @@ def _edge_table(nodes: Path) -> Path:
 
 def _with_relations(examples: Examples, path: Path, columns: tables.TableColumns, edges: str | Path | None) -> Examples:
     """Add what relates rows to each other: bags, or edges."""
-    if examples.task == "bags" and examples.bags is None:
-        if columns.bag is None:
-            raise InputError(f"{printable(path)} needs the name of its bag column (--bag)")
-        return _in_bags(replace(examples, bags=tables.column_at(path, columns.bag, examples.index)), columns.bag)
+    if examples.task == "bags":
+        bags = examples.bags
+        if bags is None:
+            bags = tables.column_at(path, str(columns.bag), examples.index)
+        return _in_bags(replace(examples, bags=bags), str(columns.bag))
     if examples.task != "nodes":
         return examples
     if _form(path) == "npz":
+        if edges is not None:
+            raise InputError(f"{printable(path)} links its rows by an array edges: leave out --edges")
         found, notes = links.edges_of_arrays(arrays.NpzFile(path), examples.index)
     else:
         found, notes = links.edges_of_table(
@@ -157,7 +162,7 @@ def _in_bags(examples: Examples, column: str) -> Examples:
     """The rows whose bag is known; the others are rejected."""
     lost = np.asarray(examples.bags == "")
     rejected = [
-        Rejection(int(examples.index[row]), examples.location(row), f"its bag, the column {quote(column)}, is empty")
+        Rejection(int(examples.index[row]), examples.location(row), f"its bag, {quote(column)}, is empty")
         for row in np.flatnonzero(lost).tolist()
     ]
     kept = examples.subset(~lost)
@@ -241,7 +246,7 @@ def _find_schema(
         _refuse_columns({"text": columns.text, "image": columns.image}, f"{printable(path)} holds examples in X only")
         file = arrays.NpzFile(path)
         label = columns.label or "y"
-        return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes, task)
+        return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes, task, columns.bag)
     if form == "table":
         return tables.table_schema(path, columns, image_size, classes, task)
     _refuse_columns(columns._asdict(), f"{printable(path)} is a folder, whose sub-folders are the classes")
@@ -305,8 +310,8 @@ def _checked(examples: Examples, require_labels: bool, source: Any) -> Examples:
         return examples
     if len(np.unique(examples.given[examples.is_labelled])) < 2:
         raise InputError(
-            f"fewer than two different labels are left in {printable(source)} after the unusable rows: "
-            f"{_why(examples.rejected)}"
+            f"{printable(source)} holds fewer than two different labels"
+            + (f" after the unusable rows: {_why(examples.rejected)}" if examples.rejected else "; check the labels")
         )
     unlabelled = int((~examples.is_labelled).sum())
     if not unlabelled:

@@ -393,8 +393,8 @@ def column_at(path: Path, name: str, positions: NDArray[np.int64]) -> NDArray[np
     at = np.concatenate([batch.positions for batch in batches])
     values = np.concatenate([_values(batch.table[name]).astype(object) for batch in batches])
     found = dict(zip(at.tolist(), values, strict=True))
-    cells = ["" if found.get(row) is None else _category(found[row]).strip() for row in positions.tolist()]
-    return np.array(cells, object)
+    cells = [found.get(row) for row in positions.tolist()]
+    return np.array(["" if cell is None or cell != cell else _category(cell).strip() for cell in cells], object)
 
 
 def _text_values(column: Any, name: str) -> NDArray[np.object_]:

@@ -94,7 +94,15 @@ class Options:
         return Path(self.out) if self.out else Path("runs") / self.name
 
     def settled(self, task: str) -> "Options":
-        """The options with a task, and a recipe for it where none was asked for."""
+        """The options with a task, and a recipe for it where none was asked for; none that the task does not heed."""
+        heeded = {
+            "bag": (self.bag, ("bags",)),
+            "edges": (self.edges, ("nodes",)),
+            "filter": (self.filter_by, ("classification", "nodes")),
+        }
+        for name, (value, tasks) in heeded.items():
+            if value is not None and task not in tasks:
+                raise InputError(f"--{name} has no effect on the task {task}: leave it out, or choose another --task")
         return replace(self, task=task, recipe=RECIPES[task] if self.recipe == "auto" else self.recipe)
 
     def identity(self) -> dict[str, Any]:
