@@ -5,11 +5,11 @@
 Instances have 16 features and stand around 40 random centres, half of them positive; bags are drawn at random. Every
 job has a process of its own on one core and reports processor seconds and the peak memory of the whole process
 (getrusage), data and imports included. A fit is `BagClassifier` with its defaults but for the network, the optimiser,
-the size of a batch and the epochs: for llp-bp two rounds of neighbour search, belief propagation for six pairs of weights, and
-training. Below, belief propagation alone, for one pair of weights and at most 100 rounds: the published form, in which
-all pairs of a bag are edges, against one factor a bag, both of the same distribution. The floor reads and writes every
-message once a round: two of 8 bytes an edge. The weights (bags 0.5, similarities 2) are strong: with pairs, large bags
-settle only under weaker ones, which hold the counts less.
+the size of a batch and the epochs: for llp-bp two rounds of neighbour search, belief propagation for six pairs of
+weights, and training. Below, belief propagation alone, for one pair of weights and at most 100 rounds: the published
+form, in which all pairs of a bag are edges, against one factor a bag, both of the same distribution. The floor reads
+and writes every message once a round: two of 8 bytes an edge. The weights (bags 0.5, similarities 2) are strong: with
+pairs, large bags settle only under weaker ones, which hold the counts less.
 """
 
 from __future__ import annotations
