@@ -65,10 +65,10 @@ Measured = dict[str, list[float]]  # measure -> one value a seed
 class Plan(NamedTuple):
     """What is run: scenes to train, to stop, and to test on, epochs, and how often the test is looked at."""
 
-    num_train: int = 60
+    num_train: int = 50
     num_validation: int = 20
     num_test: int = 100
-    epochs: int = 60
+    epochs: int = 40
     look_every: int = 10
 
 
