@@ -19,16 +19,10 @@ from torch import Tensor
 from labelwise.errors import InputError
 from labelwise.methods import recipes
 from labelwise.training.checkpoint import load_checkpoint
-from labelwise.training.loop import (
-    Checkpointing,
-    TrainResult,
-    _fabric,
-    _train_in_process,
-    predict_outputs,
-    predicted_blocks,
-    train,
-)
+from labelwise.training.loop import Checkpointing, _fabric, _train_in_process, train
+from labelwise.training.predict import predict_outputs, predicted_blocks
 from labelwise.training.recipe import Recipe
+from labelwise.training.resume import TrainResult
 from recipes import TABLE, Row
 from toys import changed
 

@@ -12,7 +12,8 @@ from torch.utils.data import TensorDataset
 from labelwise.errors import InputError
 from labelwise.methods.classification.cross_entropy import CrossEntropy
 from labelwise.training.data import Batch, TrainingData, epoch_batches, in_order
-from labelwise.training.loop import Checkpointing, predict_outputs, predicted_blocks, train
+from labelwise.training.loop import Checkpointing, train
+from labelwise.training.predict import predict_outputs, predicted_blocks
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import derive_seed, generator, seeded
 from labelwise.training.settings import Settings

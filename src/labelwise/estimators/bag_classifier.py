@@ -15,7 +15,8 @@ from labelwise.estimators.base import NetworkEstimator
 from labelwise.estimators.inputs import Inputs, read_inputs, take_rows
 from labelwise.labels.bags import Bags, Counts, name_bags
 from labelwise.training.data import TrainingData
-from labelwise.training.loop import Row, Watch
+from labelwise.training.loop import Watch
+from labelwise.training.resume import Row
 from labelwise.training.task import BAGS
 
 

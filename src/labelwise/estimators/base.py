@@ -22,8 +22,10 @@ from labelwise.networks.nodes import Nodes
 from labelwise.networks.pretrained import backbone_features, restore_backbone
 from labelwise.training.checkpoint import load_checkpoint, save_checkpoint
 from labelwise.training.data import TrainingData
-from labelwise.training.loop import WEIGHT_TYPES, Checkpointing, Row, Watch, predict_outputs, train
+from labelwise.training.loop import WEIGHT_TYPES, Checkpointing, Watch, train
+from labelwise.training.predict import predict_outputs
 from labelwise.training.recipe import Recipe
+from labelwise.training.resume import Row
 from labelwise.training.seeding import derive_seed, seeded
 from labelwise.training.settings import Settings
 from labelwise.training.task import Task

@@ -15,7 +15,8 @@ from labelwise.estimators.base import NetworkEstimator
 from labelwise.estimators.inputs import Inputs, read_inputs, take_rows
 from labelwise.labels.check import check_multilabels
 from labelwise.numerics.multilabel_metrics import mean_average_precision
-from labelwise.training.loop import Row, Watch
+from labelwise.training.loop import Watch
+from labelwise.training.resume import Row
 from labelwise.training.task import MULTILABEL
 
 

@@ -16,7 +16,9 @@ from labelwise.estimators.node_inputs import read_nodes
 from labelwise.networks.graph import DEFAULT_GRAPH_NETWORK, RowShares, build_graph_network
 from labelwise.networks.network import Standardize
 from labelwise.networks.nodes import Nodes
-from labelwise.training.loop import Row, Watch, predict_outputs
+from labelwise.training.loop import Watch
+from labelwise.training.predict import predict_outputs
+from labelwise.training.resume import Row
 from labelwise.training.task import NODES
 
 

@@ -13,7 +13,8 @@ from labelwise.errors import InputError
 from labelwise.estimators.base import NetworkEstimator
 from labelwise.estimators.inputs import Inputs, read_inputs, read_numbers, take_rows
 from labelwise.training.data import TrainingData
-from labelwise.training.loop import Row, Watch
+from labelwise.training.loop import Watch
+from labelwise.training.resume import Row
 from labelwise.training.task import REGRESSION
 
 

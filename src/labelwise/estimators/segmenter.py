@@ -16,7 +16,9 @@ from labelwise.labels.masks import IGNORE, check_masks
 from labelwise.networks.network import Standardize
 from labelwise.networks.pretrained import load_backbone
 from labelwise.networks.unet import build_unet, encoder_name
-from labelwise.training.loop import Row, Watch, predicted_blocks
+from labelwise.training.loop import Watch
+from labelwise.training.predict import predicted_blocks
+from labelwise.training.resume import Row
 from labelwise.training.task import SEGMENTATION
 
 

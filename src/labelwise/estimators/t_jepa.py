@@ -19,7 +19,9 @@ from labelwise.networks.network import Standardize
 from labelwise.networks.tabular import TabularEncoder
 from labelwise.numerics.collapse import CollapseMetrics, collapse_metrics
 from labelwise.training.data import TrainingData
-from labelwise.training.loop import Row, Watch, predict_outputs
+from labelwise.training.loop import Watch
+from labelwise.training.predict import predict_outputs
+from labelwise.training.resume import Row
 from labelwise.training.task import PRETRAINING
 
 # So many rows, evenly spaced, are measured for signs of collapse.

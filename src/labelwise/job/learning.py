@@ -12,8 +12,10 @@ from labelwise.job.options import Options
 from labelwise.job.progress import Progress
 from labelwise.job.workspace import Piece, Workspace
 from labelwise.training.data import TrainingData
-from labelwise.training.loop import Row, Watch, predict_outputs
+from labelwise.training.loop import Watch
+from labelwise.training.predict import predict_outputs
 from labelwise.training.recipe import Recipe
+from labelwise.training.resume import Row
 
 # The strength of the regulariser is the one option of the default recipe that matters; it is chosen from these.
 LAMBDAS = (1.0, 3.0, 7.0, 10.0)

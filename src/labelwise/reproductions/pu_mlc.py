@@ -37,7 +37,8 @@ from labelwise.reproductions.result import (
     summarise,
 )
 from labelwise.training.data import TrainingData
-from labelwise.training.loop import predict_outputs, train
+from labelwise.training.loop import train
+from labelwise.training.predict import predict_outputs
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import derive_seed, seeded
 from labelwise.training.settings import Settings

@@ -1,12 +1,11 @@
 """The training loop: runs any recipe on any device, and goes on after a kill as if nothing had happened."""
 
 import copy
-import hashlib
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,27 +16,20 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from labelwise.errors import InputError
-from labelwise.networks.nodes import Nodes
 from labelwise.numerics.schedules import learning_rate_factor
 from labelwise.training.checkpoint import (
-    flatten_optimizer,
-    load_checkpoint,
-    read_manifest,
-    save_checkpoint,
     set_learning_rate,
-    unflatten_optimizer,
 )
-from labelwise.training.data import TrainingData, in_order
+from labelwise.training.data import TrainingData
+from labelwise.training.predict import predicted_blocks
 from labelwise.training.recipe import Recipe
+from labelwise.training.resume import Row, TrainResult, restore_training, save_training, training_identity
 from labelwise.training.seeding import derive_seed, generator, seeded
 from labelwise.training.settings import Settings
 
-Row = dict[str, float]
 Watch = Callable[[Recipe, int], Row]
 
 REFUSAL = "refusal.txt"
-# So many labels are predicted at once: of masks of 240 x 180 pixels, six.
-LABELS_A_BLOCK = 2**18
 # Precisions under which the weights themselves are of another type than float32.
 WEIGHT_TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 
@@ -49,15 +41,6 @@ class Checkpointing:
     folder: Path
     every_seconds: float = 10.0
     resume: bool = False
-
-
-@dataclass
-class TrainResult:
-    """One row of numbers an epoch, and the state of the epoch with the best validation score."""
-
-    history: list[Row] = field(default_factory=list)
-    best_epoch: int | None = None
-    best_state: dict[str, Tensor] | None = None
 
 
 def train(
@@ -86,40 +69,9 @@ def train(
     recipe.begin(data, validation, settings.epochs)
     with tempfile.TemporaryDirectory() as folder:
         _launch(_fabric(settings), arguments, Path(folder))
-        result = _restore(recipe, {}, Path(folder), {})
+        result = restore_training(recipe, {}, Path(folder), {})
     recipe.eval()
     return result
-
-
-def predict_outputs(recipe: Recipe, data: TrainingData, *, batch_size: int | None = None) -> Tensor:
-    """Return what the recipe predicts for every row (for classification logits (n, classes)), float32 on the CPU."""
-    rows = [outputs for outputs, _ in predicted_blocks(recipe, data, batch_size=batch_size)]
-    return torch.cat(rows) if rows else torch.zeros(0, data.num_classes)
-
-
-@torch.no_grad()
-def predicted_blocks(
-    recipe: Recipe, data: TrainingData, *, batch_size: int | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield predictions float32 and given labels of a block of rows after the other, on the CPU.
-
-    A block is of ``batch_size`` rows, or as many as ``rows_a_block`` says. The networks are in evaluation mode
-    meanwhile and then left as they were.
-    """
-    was_training = {module: module.training for module in recipe.modules()}
-    recipe.eval()
-    device = next(recipe.parameters()).device
-    for batch in data.batches(in_order(len(data), batch_size or rows_a_block(data))):
-        yield recipe.predict(batch["inputs"].to(device)).float().cpu(), batch["labels"]
-    for module, mode in was_training.items():
-        module.training = mode
-
-
-def rows_a_block(data: TrainingData) -> int:
-    """How many rows are predicted at once: 512, fewer where a row's label is a whole mask, all nodes of a graph."""
-    if isinstance(data.inputs, Nodes):
-        return max(1, len(data))
-    return max(1, min(512, LABELS_A_BLOCK // max(1, data.labels[:1].numel())))
 
 
 def _check(data: TrainingData) -> None:
@@ -165,7 +117,7 @@ def _train_in_process(fabric: Fabric, arguments: tuple[Any, ...], folder: Path) 
         (folder / REFUSAL).write_text(str(error), encoding="utf-8")
         raise
     if fabric.is_global_zero:
-        _save(recipe, {}, result, folder, {})
+        save_training(recipe, {}, result, folder, {})
 
 
 def _train(
@@ -183,10 +135,10 @@ def _train(
     recipe.to(device=fabric.device, dtype=WEIGHT_TYPES.get(settings.precision))
     plain = {name: getattr(recipe, name) for name in recipe.networks()}
     optimizers = {name: _optimizer(network, settings) for name, network in plain.items()}
-    identity = _identity(recipe, data, settings)
+    identity = training_identity(recipe, data, settings)
     result = TrainResult()
     if checkpointing is not None and checkpointing.resume:
-        result = _restore(recipe, optimizers, checkpointing.folder, identity)
+        result = restore_training(recipe, optimizers, checkpointing.folder, identity)
 
     for name, network in plain.items():
         module, optimizer = fabric.setup(network, optimizers[name])
@@ -207,7 +159,7 @@ def _train(
         last = epoch + 1 == settings.epochs
         if checkpointing is not None and (last or time.monotonic() - saved_at >= checkpointing.every_seconds):
             if fabric.is_global_zero:
-                _save(recipe, optimizers, result, checkpointing.folder, identity)
+                save_training(recipe, optimizers, result, checkpointing.folder, identity)
             saved_at = time.monotonic()
         if on_epoch is not None and fabric.is_global_zero:
             on_epoch(row)
@@ -331,58 +283,3 @@ def _out_of_patience(result: TrainResult, settings: Settings) -> bool:
 
 def _copy_state(recipe: Recipe) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in recipe.state_dict().items()}
-
-
-def _save(
-    recipe: Recipe,
-    optimizers: dict[str, torch.optim.Optimizer],
-    result: TrainResult,
-    folder: Path,
-    identity: dict[str, Any],
-) -> None:
-    tensors = {f"recipe/{name}": value for name, value in recipe.state_dict().items()}
-    tensors |= {f"best/{name}": value for name, value in (result.best_state or {}).items()}
-    rests = {}
-    for name, optimizer in optimizers.items():
-        state, rests[name] = flatten_optimizer(f"optimizer/{name}", optimizer.state_dict())
-        tensors |= state
-    manifest = {
-        "history": result.history,
-        "best_epoch": result.best_epoch,
-        "optimizers": rests,
-        "settings": identity,
-    }
-    save_checkpoint(folder, tensors, manifest)
-
-
-def _restore(
-    recipe: Recipe, optimizers: dict[str, torch.optim.Optimizer], folder: Path, identity: dict[str, Any]
-) -> TrainResult:
-    if not (folder / "manifest.json").exists():
-        return TrainResult()
-    if read_manifest(folder).get("settings") != identity:
-        raise InputError(
-            f"{folder}: this checkpoint was made with other settings or data; resume with the same ones, "
-            "or start afresh in another folder"
-        )
-    tensors, manifest = load_checkpoint(folder)
-    recipe.load_state_dict(_under("recipe/", tensors))
-    for name, optimizer in optimizers.items():
-        rest = manifest["optimizers"][name]
-        optimizer.load_state_dict(unflatten_optimizer(f"optimizer/{name}", tensors, rest))
-    best = _under("best/", tensors)
-    return TrainResult(manifest["history"], manifest["best_epoch"], best or None)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _identity(recipe: Recipe, data: TrainingData, settings: Settings) -> dict[str, Any]:
-    """What a checkpoint must share with the run that goes on from it; devices and patience may change."""
-    free = ("accelerator", "devices", "early_stopping")
-    shared = {name: value for name, value in asdict(settings).items() if name not in free}
-    # Labels tell one training set from another; where there are none, the inputs must.
-    told = data.labels if data.labels.numel() or not isinstance(data.inputs, Tensor) else data.inputs
-    digest = hashlib.sha256(told.numpy().tobytes()).hexdigest()
-    return shared | {"recipe": type(recipe).__name__, "data": digest}

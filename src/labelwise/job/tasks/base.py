@@ -29,7 +29,7 @@ from labelwise.report.findings import (
     TrainingRun,
     TrustFindings,
 )
-from labelwise.training.loop import Row
+from labelwise.training.resume import Row
 
 CHECKPOINT_SECONDS = 5.0
 # Of more points a drawing only gets heavier.
