@@ -142,6 +142,22 @@ def test_a_folder_of_images_and_masks(tmp_path: Path) -> None:
     assert "colours" in data.rejected[0].reason
 
 
+def test_files_that_go_with_no_other_are_told(tmp_path: Path) -> None:
+    root = mask_folder(tmp_path / "d")
+    (root / "images" / "notes.txt").write_text("hello")
+    (root / "masks" / "9.png").write_bytes((root / "masks" / "1.png").read_bytes())
+    Image.fromarray(PICTURES[0]).save(root / "images" / "0.bmp")
+    data = open_data(root, task="segmentation")
+    assert [data.location(row) for row in range(4)] == [
+        f"images/{name}" for name in ("0.bmp", "1.png", "2.png", "3.png")
+    ]
+    assert [each.location for each in data.rejected] == ["images/0.png"]
+    assert "0.bmp" in data.rejected[0].reason
+    notes = " ".join(data.notes)
+    assert "1 files in images are no pictures" in notes
+    assert "1 files in masks go with no picture of that name, the first 9.png" in notes
+
+
 def test_nodes_and_edges_in_tables(tmp_path: Path) -> None:
     csv(tmp_path, "nodes.csv", id=["a", "b", "c", "d"], x=X[:4, 0], label=["u", "v", "u", "v"])
     csv(tmp_path, "edges.csv", source=["a", "b", "c", "c"], target=["b", "c", "c", "nowhere"])
@@ -201,6 +217,10 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "options of a table for masks": (
         lambda to: mask_folder(to / "d"), {"task": "segmentation", "label": "y"}, "leave out --label",
     ),
+    "pictures of fractions": (
+        lambda to: npz(to, X=PICTURES / 255, y=MASKS), {"task": "segmentation"}, "uint8",
+    ),
+    "rows for pictures": (lambda to: npz(to, X=X, y=MASKS), {"task": "segmentation"}, "give pictures"),
     "texts for masks": (
         lambda to: npz(to, X=PICTURES, y=MASKS), {"task": "segmentation", "text": "t"}, "leave out --text",
     ),

@@ -321,6 +321,16 @@ def test_the_saved_model_answers_as_the_run_did(task: str, outcomes: dict[str, O
         np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-5)
 
 
+def test_an_alpha_that_a_model_cannot_heed_is_refused_with_the_reason(
+    outcomes: dict[str, Outcome], tmp_path: Path
+) -> None:
+    from labelwise.job.model import Model
+
+    folder = outcomes["regression"].folder
+    with pytest.raises(InputError, match="as its task is regression"):
+        Model.load(folder / "model").predict_to_csv(str(folder.parent / "d.npz"), tmp_path / "new.csv", alpha=0.2)
+
+
 @pytest.mark.parametrize("task", ["segmentation", "nodes"])
 def test_a_model_without_rows_says_where_it_predicts(task: str, outcomes: dict[str, Outcome]) -> None:
     from labelwise.job.model import Model

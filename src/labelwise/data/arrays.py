@@ -157,7 +157,7 @@ def npz_schema(
     names, notes = _class_names(file, label, header.shape[0], task, classes)
     schema: dict[str, Any] = {"classes": names, "label": label, "truth": truth, "split": split, "task": task}
     schema["bag"] = bag
-    if _holds_pictures(header):
+    if holds_pictures(header):
         height, width, channels = _picture_shape(header.shape)
         size = pictures.check_size(image_size) if image_size is not None else height
         if image_size is None and height != width:
@@ -227,7 +227,8 @@ def _place(file: NpzFile, name: str) -> str:
     return f"the array {quote(name)} of {printable(file.path)}"
 
 
-def _holds_pictures(header: Header) -> bool:
+def holds_pictures(header: Header) -> bool:
+    """Whether an array holds pictures: bytes (n, H, W), (n, H, W, C) or (n, C, H, W) of 1 or 3 colours."""
     shape = header.shape
     if header.dtype != np.uint8:
         return False
@@ -315,7 +316,7 @@ def _read_labels(file: NpzFile, name: str, rows: int, schema: dict[str, Any]) ->
 
 
 def _check_form(file: NpzFile, header: Header, schema: dict[str, Any]) -> None:
-    kind = "images" if _holds_pictures(header) else "texts" if header.dtype.kind in "US" else "arrays"
+    kind = "images" if holds_pictures(header) else "texts" if header.dtype.kind in "US" else "arrays"
     place = _place(file, "X")
     if kind != schema["kind"]:
         raise InputError(f"{place} holds {kind} where the model needs {schema['kind']}: give data of the same form")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.data import pictures
-from labelwise.data.arrays import NpzFile, as_pictures, check_inputs
+from labelwise.data.arrays import NpzFile, as_pictures, check_inputs, holds_pictures
 from labelwise.data.examples import IGNORED_PIXEL, Examples, Rejection
 from labelwise.data.folders import SUFFIXES
 from labelwise.data.rows import decode_split, row_location
@@ -33,13 +33,18 @@ def open_mask_folder(root: Path, image_size: int | None) -> Examples:
     ``classes.txt`` may name the classes, one a line. A picture without a mask is unlabelled. What cannot be read is in
     ``rejected``. Raises InputError where no picture is left.
     """
-    files = sorted(path for path in (root / IMAGES).iterdir() if path.suffix.lower() in SUFFIXES)
+    found_files = sorted((root / IMAGES).iterdir())
+    files = [path for path in found_files if path.suffix.lower() in SUFFIXES]
     if not files:
         raise InputError(f"{printable(root / IMAGES)} holds no pictures: put them there, and their masks into {MASKS}")
     found: list[tuple[int, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]] = []
     rejected: list[Rejection] = []
+    of_stem: dict[str, Path] = {}
     for position, file in enumerate(files):
         try:
+            if of_stem.setdefault(file.stem, file) != file:
+                other = of_stem[file.stem].name
+                raise InputError(f"it shares its name and so its mask with {printable(other)}: rename one of them")
             picture = _rgb(pictures.read_pixels(file))
             labels = _mask_of(root / MASKS, file, picture.shape[:2])
             truth = _mask_of(root / TRUTH, file, picture.shape[:2])
@@ -56,7 +61,19 @@ def open_mask_folder(root: Path, image_size: int | None) -> Examples:
     index = np.array(positions, dtype=np.int64)
     names = _class_names(root / NAMES, examples.num_classes)
     places = [f"{IMAGES}/{printable(files[position].name)}" for position in positions]
-    return replace(examples, index=index, locations=places, rejected=rejected, classes=names)
+    notes = [*examples.notes, *_left_over(root, len(found_files) - len(files), set(of_stem))]
+    return replace(examples, index=index, locations=places, rejected=rejected, classes=names, notes=notes)
+
+
+def _left_over(root: Path, no_pictures: int, stems: set[str]) -> list[str]:
+    """Notes on files that belong to nothing."""
+    notes = [f"{no_pictures:,} files in {IMAGES} are no pictures: they are left out"] if no_pictures else []
+    for name in (MASKS, TRUTH):
+        files = (root / name).iterdir() if (root / name).is_dir() else ()
+        alone = sorted(printable(file.name) for file in files if file.stem not in stems)
+        if alone:
+            notes.append(f"{len(alone):,} files in {name} go with no picture of that name, the first {alone[0]}")
+    return notes
 
 
 def open_mask_arrays(
@@ -65,7 +82,12 @@ def open_mask_arrays(
     """Read pictures X, masks y and, where named, true masks and a split, from arrays."""
     from labelwise.labels.masks import check_masks
 
-    check_inputs(file)
+    header = check_inputs(file)
+    if header.dtype != np.uint8 or not holds_pictures(header):
+        raise InputError(
+            f"the array 'X' of {printable(file.path)} has shape {header.shape} and type {header.dtype}: give pictures "
+            "(n, height, width) or (n, height, width, 3) as bytes, uint8 from 0 to 255"
+        )
     images = as_pictures(file.read("X"))
     masks = check_masks(file.read(label), name=f"the array {quote(label)} of {printable(file.path)}")
     true_masks = None if truth is None else check_masks(file.read(truth), name=f"the array {quote(truth)}")

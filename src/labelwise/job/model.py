@@ -130,7 +130,8 @@ class Model:
         source, or for an ``alpha`` without prediction sets.
         """
         if alpha is not None and self.conformal is None:
-            raise InputError("this model has no prediction sets, as the trust step was skipped: leave out --alpha")
+            why = "as the trust step was skipped" if self.task == "classification" else f"as its task is {self.task}"
+            raise InputError(f"this model has no prediction sets of any alpha, {why}: leave out --alpha")
         out_rejected = out.with_name(out.stem + ".rejected.csv")
         for path in (out, out_rejected):
             _refuse_overwriting(source, path)
