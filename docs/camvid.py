@@ -31,7 +31,7 @@ CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence
 COLOURS = ("#7aa6d8", "#a65d57", "#c9c9c9", "#6b4f7d", "#3f3fc4", "#6f8f2f", "#c08f7f", "#40407f", "#57107f", "#8f6f10",
            "#10a0c0", "#ffffff")  # fmt: skip
 MASK_EVERY = 8  # of the training frames one in so many has its mask
-FRAMES_EVERY = 2  # of those without a mask one in so many is used
+FRAMES_EVERY = 4  # of those without a mask one in so many is used
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
 
     data = load_arrays("camvid", options.data_dir)
