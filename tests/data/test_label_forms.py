@@ -47,6 +47,10 @@ def objects(*cells: Any) -> np.ndarray:
         (objects("cat; dog", "cat", "dog", "dog; bird", "bird"), "multilabel"),
         (objects("R|B 1", "blues", "rock"), "classification"),  # a mark that is part of one name
         (objects(["a"], ["a", "b"], []), "multilabel"),
+        (objects("['a', 'b']", "[]", '["b"]', None), "multilabel"),
+        (objects("[a]", "[b]", "[a]"), "classification"),  # names in brackets
+        (objects("[" * 90_000 + "]" * 90_000, "[" * 900 + "]" * 900), "classification"),
+        (objects("a, b", "a", "b", "b, a"), "classification"),  # a comma stands in many single names
         (objects("yes", "no", None), "classification"),
         (objects(), "classification"),
     ],
@@ -72,6 +76,27 @@ def test_tables_hold_numbers_and_several_labels(tmp_path: Path) -> None:
     assert several.given.tolist() == [[0, 1, 1], [0, 1, 0], [-1, -1, -1], [1, 0, 1], [1, 1, 0]]
 
 
+def test_lists_as_text_and_commas_where_they_are_asked_for(tmp_path: Path) -> None:
+    expected = [[1, 1], [0, 0], [-1, -1], [0, 1]]
+    lists = csv(tmp_path, x=X[:4, 0], y=["['a', 'b']", "[]", None, '["b", ""]'])
+    assert open_data(lists, label="y", task="multilabel").given.tolist() == expected
+    commas = csv(tmp_path, "c.csv", x=X[:4, 0], y=["a, b", "b,a", None, "b"])
+    assert open_data(commas, label="y", task="multilabel").given.tolist() == [[1, 1], [1, 1], [-1, -1], [0, 1]]
+
+
+def test_true_labels_that_cannot_be_used_are_unknown_and_told(tmp_path: Path) -> None:
+    several = csv(tmp_path, x=X[:4, 0], y=["a|b", "a", "b|a", "b"], t=["a", "a|z", "", "b"])
+    data = open_data(several, label="y", task="multilabel", truth="t")
+    assert data.truth is not None
+    assert data.truth.tolist() == [[1, 0], [-1, -1], [-1, -1], [0, 1]]
+    assert any("count as unknown" in note for note in data.notes)
+    numbers = csv(tmp_path, "n.csv", x=X[:3, 0], y=[1.5, 2.0, 3.0], t=["1", "much", "inf"])
+    data = open_data(numbers, label="y", task="regression", truth="t")
+    np.testing.assert_array_equal(data.truth, [1.0, np.nan, np.nan])
+    assert any("count as unknown" in note for note in data.notes)
+    assert not data.rejected
+
+
 def test_a_word_among_numbers_is_rejected_with_its_reason(tmp_path: Path) -> None:
     data = open_data(csv(tmp_path, x=X[:4, 0], y=["1.5", "much", "inf", "2"]), label="y", task="regression")
     assert data.given.tolist() == [1.5, 2.0]
@@ -81,7 +106,7 @@ def test_a_word_among_numbers_is_rejected_with_its_reason(tmp_path: Path) -> Non
 
 
 def test_lists_of_labels_in_parquet(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"x": X[:4, 0], "y": [["a", "b"], [], None, ["b"]]})
+    frame = pd.DataFrame({"x": X[:4, 0], "y": [["a", "b"], [], None, ["b", None]]})
     frame.to_parquet(tmp_path / "d.parquet")
     data = open_data(tmp_path / "d.parquet", label="y", task=find_task(tmp_path / "d.parquet", label="y"))
     assert data.task == "multilabel"

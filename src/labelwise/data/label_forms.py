@@ -1,5 +1,6 @@
 """What the cells of a label column mean where they are not one class each: numbers, or several labels in a cell."""
 
+import ast
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,9 @@ from labelwise.errors import InputError
 from labelwise.files import quote
 
 SEPARATORS = ("|", ";")
+# A comma stands in many single names, so it separates only where several labels are asked for.
+ASKED_SEPARATORS = (*SEPARATORS, ",")
+_LONGEST_LIST = 100_000  # characters
 _MISSING = frozenset({"", "?", "#n/a", "<na>", "n/a", "na", "null", "nan", "none"})
 
 
@@ -23,8 +27,8 @@ LabelSets = list[tuple[str, ...] | None]
 def task_of_values(values: NDArray[Any]) -> str:
     """The task that label cells (n,) speak of: lists or separated names, numbers with fractions, else classes.
 
-    Names count as separated by ``|`` or ``;`` where fewer different names than different cells come of it: a mark that
-    is part of single names makes more of them.
+    A list may be written out as text, ``['a', 'b']``, as pandas does in CSV files. Names count as separated by ``|`` or
+    ``;`` where fewer different names than different cells come of it: a mark that is part of single names makes more.
     """
     if any(isinstance(value, (list, tuple, np.ndarray)) for value in values):
         return "multilabel"
@@ -37,13 +41,15 @@ def task_of_values(values: NDArray[Any]) -> str:
     cells = {cell for cell in cells if cell.lower() not in _MISSING}
     if cells and all(_is_number(cell) for cell in cells):
         return "regression" if any(not float(cell).is_integer() for cell in cells) else "classification"
+    if cells and all(_as_list(cell) is not None for cell in cells):
+        return "multilabel"
     return "multilabel" if find_separator(cells) is not None else "classification"
 
 
-def find_separator(cells: Iterable[str]) -> str | None:
+def find_separator(cells: Iterable[str], marks: Iterable[str] = SEPARATORS) -> str | None:
     """The mark that separates several labels in a cell, None where none does."""
     cells = set(cells)
-    for mark in SEPARATORS:
+    for mark in marks:
         joined = [cell for cell in cells if mark in cell]
         parts = {part.strip() for cell in cells for part in cell.split(mark)}
         if len(joined) > 1 and len(parts - {""}) < len(cells):
@@ -69,7 +75,10 @@ def read_numbers(values: NDArray[Any], name: str, checks: RowChecks) -> NDArray[
 
 
 def read_label_sets(values: NDArray[Any], separator: str | None) -> LabelSets:
-    """Names in each cell (n,), a list or text divided by ``separator``; empty text is unknown, an empty list none."""
+    """Names in each cell (n,), a list or text divided by ``separator``; empty text is unknown, an empty list none.
+
+    Nothing between two separators, or null in a list, is no name.
+    """
     return [_names_in(value, separator) for value in values]
 
 
@@ -77,12 +86,30 @@ def _names_in(value: Any, separator: str | None) -> tuple[str, ...] | None:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, (list, tuple, np.ndarray)):
-        return tuple(str(each).strip() for each in value)
+        return _without_blanks(value)
     text = str(value).strip()
     if text.lower() in _MISSING:
         return None
+    listed = _as_list(text)
+    if listed is not None:
+        return _without_blanks(listed)
     parts = text.split(separator) if separator else [text]
-    return tuple(part.strip() for part in parts if part.strip())
+    return _without_blanks(parts)
+
+
+def _without_blanks(names: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(str(name).strip() for name in names if name is not None and str(name).strip())
+
+
+def _as_list(cell: str) -> list[Any] | None:
+    """The names or numbers of a list written out as text, None where it is none."""
+    if not (cell.startswith("[") and cell.endswith("]") and len(cell) <= _LONGEST_LIST):
+        return None
+    try:
+        listed = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return listed if all(isinstance(each, str | int | float | None) for each in listed) else None
 
 
 def find_label_names(sets: LabelSets, place: str) -> tuple[str, ...]:

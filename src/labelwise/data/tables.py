@@ -93,12 +93,13 @@ def _label_form(column: Any, place: str, task: str, classes: Sequence[str] | Non
         return {"classes": []}, []
     if task == "multilabel":
         values = _values(column)
-        separator = label_forms.find_separator(str(value) for value in values if isinstance(value, str))
+        cells = [value for value in values if isinstance(value, str)]
+        separator = label_forms.find_separator(cells, label_forms.ASKED_SEPARATORS)
         sets = label_forms.read_label_sets(values, separator)
         return {"classes": list(classes or label_forms.find_label_names(sets, place)), "separator": separator}, []
-    cells = _label_cells(column, place, RowChecks(len(column)))
-    found = list(classes or find_classes(cells, place))
-    return {"classes": found}, minus_one_notes(cells, found, place)
+    labels = _label_cells(column, place, RowChecks(len(column)))
+    found = list(classes or find_classes(labels, place))
+    return {"classes": found}, minus_one_notes(labels, found, place)
 
 
 def _check_columns(path: Path, names: list[str], columns: TableColumns) -> TableColumns:
@@ -305,10 +306,13 @@ def _batch_examples(path: Path, batch: Batch, schema: dict[str, Any], strict: bo
     rows = len(batch.positions)
     checks = RowChecks(rows)
     given = _labels(path, batch, schema, "label", checks, strict)
-    truth = _labels(path, batch, schema, "truth", RowChecks(rows), strict=False)
+    truth_checks = RowChecks(rows)
+    truth = _labels(path, batch, schema, "truth", truth_checks, strict=False)
     notes = [size_note(schema)] if schema["kind"] == "images" else []
     if truth is not None and truth.dtype.kind == "i" and (truth == UNKNOWN).any():
         notes.append(STRANGE_TRUTH)
+    if truth_checks.reasons():
+        notes.append("some true labels cannot be read: they count as unknown")
     split = None
     if schema.get("split") in batch.table.column_names:
         place = f"the column {quote(schema['split'])} of {printable(path)}"
@@ -375,6 +379,7 @@ def _labels(
         labels, strange = label_forms.encode_label_sets(sets, tuple(schema["classes"]))
         for row, word in strange.items() if strict else ():
             checks.reject_row(row, f"its label {quote(word)} is not one of the classes")
+        labels[list(strange)] = UNKNOWN
         return labels
     cells = _label_cells(column, f"the column {quote(name)} of {printable(path)}", checks)
     labels = encode_labels(cells, schema["classes"])
