@@ -191,7 +191,9 @@ def test_nodes_and_edges_in_tables(tmp_path: Path) -> None:
     assert data.edges is not None
     assert sorted(map(tuple, data.edges.T.tolist())) == [(0, 1), (1, 0), (1, 2), (2, 1)]
     assert any("1 edges" in note for note in data.notes)
+    assert data.location(1) == "node 'b', row 2"
     part = data.subset([1, 2])
+    assert part.location(1) == "node 'c', row 3"
     assert part.edges is not None
     assert sorted(map(tuple, part.edges.T.tolist())) == [(0, 1), (1, 0)]
 

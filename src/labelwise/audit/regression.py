@@ -109,7 +109,7 @@ def audit_regression(
     typical = median(excess)
     threshold = _threshold(rows, len(excess), noise, false_share)
     if np.isinf(threshold):
-        note = "No difference is large enough to call a target wrong; the ranking still says where to look first."
+        note = "No difference is large enough to call a target wrong, so there are no suspects."
         noise = noise._replace(notes=(*noise.notes, note))
     is_issue, given, suggested, differences = _issues(rows, noise.centre, threshold)
     scores = _scores(rows, excess, typical, rank_by, num_threads or num_cores())

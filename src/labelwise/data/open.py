@@ -155,7 +155,11 @@ def _with_relations(examples: Examples, path: Path, columns: tables.TableColumns
         found, notes = links.edges_of_table(
             path, columns.node, examples.index, existing_path(edges or _edge_table(path))
         )
-    return replace(examples, edges=found, notes=examples.notes + notes)
+    places: Any = examples.locations
+    if columns.node is not None:
+        ids = tables.column_at(path, columns.node, examples.index)
+        places = [f"node {quote(name)}, {examples.location(row)}" for row, name in enumerate(ids)]
+    return replace(examples, edges=found, locations=places, notes=examples.notes + notes)
 
 
 def _in_bags(examples: Examples, column: str) -> Examples:
