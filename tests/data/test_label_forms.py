@@ -248,6 +248,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         lambda to: npz(to, X=PICTURES / 255, y=MASKS), {"task": "segmentation"}, "uint8",
     ),
     "rows for pictures": (lambda to: npz(to, X=X, y=MASKS), {"task": "segmentation"}, "give pictures"),
+    "a folder for numbers": (lambda to: mask_folder(to / "d"), {"task": "regression"}, "is a folder"),
+    "a folder for bags": (lambda to: mask_folder(to / "d"), {"task": "bags", "bag": "b"}, "is a folder"),
     "texts for masks": (
         lambda to: npz(to, X=PICTURES, y=MASKS), {"task": "segmentation", "text": "t"}, "leave out --text",
     ),

@@ -253,6 +253,11 @@ def _find_schema(
         return arrays.npz_schema(file, label, columns.truth, columns.split, image_size, classes, task, columns.bag)
     if form == "table":
         return tables.table_schema(path, columns, image_size, classes, task)
+    if task != "classification":
+        raise InputError(
+            f"{printable(path)} is a folder of one class a sub-folder, which the task {task} cannot be read from: "
+            "give a table or an .npz file"
+        )
     _refuse_columns(columns._asdict(), f"{printable(path)} is a folder, whose sub-folders are the classes")
     listing = folders.list_folder(path, require_labels=True)
     return folders.folder_schema(listing, image_size, tuple(classes) if classes else None), []
