@@ -15,6 +15,10 @@ ESTIMATORS = {
     "classification": ("Classifier", "X, y"),
     "segmentation": ("Segmenter", "images, masks"),
     "regression": ("Regressor", "X, y"),
+    "multilabel": ("MultiLabelClassifier", "X, y"),
+    "node classification": ("NodeClassifier", "X, y, graph=graph"),
+    "bags": ("BagClassifier", "X, bag_ids, counts"),
+    "pretraining": ("TJEPA", "X"),
 }
 
 
