@@ -199,7 +199,7 @@ def test_corrected_masks_change_suspected_pixels_only(outcomes: dict[str, Outcom
     folder = outcomes["segmentation"].folder
     given = np.load(folder.parent / "d.npz")["y"]
     changed = 0
-    for file in (folder / "corrected").iterdir():
+    for file in (folder / "corrected-masks").iterdir():
         changed += int((np.array(Image.open(file)) != given[int(file.stem)]).sum())
     assert changed == outcomes["segmentation"].metrics["suspect_pixels"]
 
@@ -337,3 +337,14 @@ def test_a_model_without_rows_says_where_it_predicts(task: str, outcomes: dict[s
 
     with pytest.raises(InputError, match=r"labelwise\.\w+\.load"):
         Model.load(outcomes[task].folder / "model")
+
+
+def test_masks_of_an_earlier_run_do_not_stay(outcomes: dict[str, Outcome], tmp_path: Path) -> None:
+    shutil.copy(outcomes["segmentation"].folder.parent / "d.npz", tmp_path / "d.npz")
+    old = tmp_path / "out" / "corrected-masks"
+    old.mkdir(parents=True)
+    (old / "000999.png").write_bytes(b"of an earlier run")
+    (old / "mine.png").write_bytes(b"not written by a run")
+    job("segmentation", tmp_path)
+    assert not (old / "000999.png").exists()
+    assert (old / "mine.png").exists()

@@ -100,7 +100,7 @@ def _check(options: Options, progress: Progress) -> Examples:
     if examples.num_classes < 2 and examples.task != "regression":
         raise InputError("the labels hold fewer than two classes, so there is nothing to tell apart; check the labels")
     classes = f"{examples.num_classes} classes, " if examples.num_classes else ""
-    progress.finish(f"{len(examples):,} rows, {classes}{len(examples.rejected):,} rejected")
+    progress.finish(f"{examples.task}: {len(examples):,} rows, {classes}{len(examples.rejected):,} rejected")
     return examples
 
 

@@ -1,5 +1,6 @@
 """Masks: every pixel is a label; images are audited by models that never saw them, streamed one by one."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ IMAGES_AT_ONCE = 8
 # Neighbouring pixels say much the same, so a sample of them measures as well as all.
 PIXELS_A_PART = 50_000
 PAIRS_SHOWN = 15
+MASK_NAME = re.compile(r"\d{6,}\.png")  # what a run writes, and so may remove
+PREDICTED, CORRECTED = "predicted-masks", "corrected-masks"
 NOISY = "Calibration pixels were taken as right: where masks are wrong at borders, confidence there is too low."
 
 
@@ -146,7 +149,7 @@ class SegmentationJob(TaskJob):
 
     def write_predictions(self, fitted: Fitted, path: Path) -> None:
         """Share of each class in the predicted mask of every image; the masks themselves go to ``masks/``."""
-        folder = path.parent / "masks"
+        folder = _fresh(path.parent / PREDICTED)
         part = self.parts.names(len(self.examples))
 
         def rows() -> Iterator[list[Any]]:
@@ -158,16 +161,19 @@ class SegmentationJob(TaskJob):
 
         write_csv(path, ["index", "part", *(f"share({name})" for name in self.examples.classes)], rows())
         self.files["predictions.csv"] = "share of each class in the predicted mask of every image"
-        self.files["masks/"] = "the predicted mask of every image, class numbers in grey PNG files named by index"
+        self.files[f"{PREDICTED}/"] = (
+            "the predicted mask of every image, class numbers in grey PNG files named by index"
+        )
 
     def write_labels(self, folder: Path) -> None:
         """Masks with the suspected pixels changed, for the images that have any; given masks stay as they are."""
+        masks = _fresh(folder / CORRECTED)
         for image in self.found.ranked:
             row = int(self.audited_rows[image])
             suggestion = self.found.suggestion(int(image))
             corrected = np.where(suggestion == IGNORE, self.examples.given[row], suggestion)
-            _write_mask(folder / "corrected" / f"{int(self.examples.index[row]):06d}.png", corrected)
-        self.files["corrected/"] = "masks of the images with suspected pixels, those changed; named by index"
+            _write_mask(masks / f"{int(self.examples.index[row]):06d}.png", corrected)
+        self.files[f"{CORRECTED}/"] = "masks of the images with suspected pixels, those changed; named by index"
 
     def _predicted(self, model: Segmenter, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Probabilities (b, classes, H, W) of a few images after the other, with their rows."""
@@ -229,10 +235,18 @@ def overlay(picture: np.ndarray, doubted: np.ndarray) -> np.ndarray:
     return shown
 
 
+def _fresh(folder: Path) -> Path:
+    """The folder without the masks that an earlier run left there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.png"):
+        if MASK_NAME.fullmatch(file.name):
+            file.unlink()
+    return folder
+
+
 def _write_mask(path: Path, mask: np.ndarray) -> None:
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as stream:
         Image.fromarray(mask.astype(np.uint8)).save(stream, format="PNG")
 
