@@ -42,6 +42,8 @@ WRITING = {"os.mkdir": 0, "os.rename": 1, "os.remove": 0, "os.rmdir": 0}  # even
 def labelwise(arguments: list[str], folder: str, die_at: int, by: signal.Signals) -> None:
     """The command in a process of its own, which sends itself ``by`` before its ``die_at``-th change of a file."""
     os.setsid()
+    # What a shell starts in the background ignores interrupts, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with Path(folder + ".log").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
