@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from labelwise.memory.gather import everywhere, gather_rows, sum_processes
+from labelwise.memory.gather import everywhere, gather_rows, part, sum_processes
 from labelwise.memory.targets import TargetMemory
 
 
@@ -31,6 +31,7 @@ def work(fabric: Any, folder: Path) -> None:
     assert sum_processes(torch.tensor([1, rank])).tolist() == [2, 1]
     assert everywhere(True)
     assert not everywhere(rank == 0)
+    part()
     (folder / str(rank)).touch()
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from labelwise.errors import InputError
+from labelwise.memory.gather import part
 from labelwise.methods import recipes
 from labelwise.training.checkpoint import load_checkpoint
 from labelwise.training.loop import Checkpointing, _fabric, _train_in_process, train
@@ -193,6 +194,7 @@ def train_rows(fabric: Any, folder: Path) -> None:
         validation = row.data(seed=1, per_class=10)
         arguments = (row.build(data), data, row.settings(epochs=2, devices=2), validation, None, None, None)
         _train_in_process(fabric, arguments, folder / row.name)
+    part()
 
 
 @pytest.fixture(scope="module")

@@ -47,5 +47,12 @@ def everywhere(holds: bool, device: torch.device | str = "cpu") -> bool:
     return bool(agreed)
 
 
+def part() -> None:
+    """Leave the group of processes once all have come here: one that ends within it may abort, its threads running."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def _alone() -> bool:
     return not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1

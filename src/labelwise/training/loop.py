@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from labelwise.errors import InputError
+from labelwise.memory.gather import part
 from labelwise.numerics.schedules import learning_rate_factor
 from labelwise.training.checkpoint import (
     set_learning_rate,
@@ -101,11 +102,16 @@ def _fabric(settings: Settings) -> Fabric:
 def _launch(fabric: Fabric, arguments: tuple[Any, ...], folder: Path) -> None:
     """Train in several processes, which leave what they made in ``folder``: a queue would block on large results."""
     try:
-        fabric.launch(partial(_train_in_process, arguments=arguments, folder=folder))
+        fabric.launch(partial(_train_and_part, arguments=arguments, folder=folder))
     except ProcessRaisedException:
         if (folder / REFUSAL).exists():
             raise InputError((folder / REFUSAL).read_text(encoding="utf-8")) from None
         raise
+
+
+def _train_and_part(fabric: Fabric, arguments: tuple[Any, ...], folder: Path) -> None:
+    _train_in_process(fabric, arguments, folder)
+    part()
 
 
 def _train_in_process(fabric: Fabric, arguments: tuple[Any, ...], folder: Path) -> None:
