@@ -16,7 +16,7 @@ ESTIMATORS = {
     "segmentation": ("Segmenter", "images, masks"),
     "regression": ("Regressor", "X, y"),
     "multilabel": ("MultiLabelClassifier", "X, y"),
-    "node classification": ("NodeClassifier", "X, y, graph=graph"),
+    "nodes": ("NodeClassifier", "X, y, graph=graph"),
     "bags": ("BagClassifier", "X, bag_ids, counts"),
     "pretraining": ("TJEPA", "X"),
 }

@@ -215,7 +215,7 @@ def test_bad_input(table: Any, labels: Any, graph: Any, options: dict[str, Any],
     ("options", "message"),
     [
         ({"network": "resnet18"}, "none for the nodes"),
-        ({"recipe": "elr"}, "no recipe 'elr' for node classification"),
+        ({"recipe": "elr"}, "no recipe 'elr' for nodes"),
         ({"recipe_options": {"alpha": 2}}, "alpha is 2"),
         ({"recipe_options": {"lambda_": 2}}, "recipe_options"),
         ({"early_stopping": 3}, "early_stopping needs"),

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelwise.errors import InputError
+from labelwise.labels.masks import IGNORE
 
 Kind = Literal["images", "table", "texts", "arrays"]
 TASKS = ("classification", "multilabel", "regression", "segmentation", "nodes", "bags")
-IGNORED_PIXEL = 255
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -115,7 +115,7 @@ def has_label(labels: NDArray[Any], task: str) -> NDArray[np.bool_]:
     if task == "regression":
         return ~np.isnan(labels)
     if task == "segmentation":
-        return np.asarray((labels != IGNORED_PIXEL).any(axis=(1, 2)))
+        return np.asarray((labels != IGNORE).any(axis=(1, 2)))
     return np.asarray((labels >= 0).any(axis=1)) if labels.ndim == 2 else labels >= 0
 
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from labelwise.data import pictures
 from labelwise.data.arrays import NpzFile, as_pictures, check_inputs, holds_pictures
-from labelwise.data.examples import IGNORED_PIXEL, Examples, Rejection
+from labelwise.data.examples import Examples, Rejection
 from labelwise.data.folders import SUFFIXES
 from labelwise.data.rows import decode_split, row_location
 from labelwise.errors import InputError
 from labelwise.files import printable, quote, safe_name
+from labelwise.labels.masks import IGNORE, check_masks
 
 IMAGES, MASKS, TRUTH, NAMES = "images", "masks", "truth", "classes.txt"
 # A network for masks on a processor trains in minutes on pictures of about this size.
@@ -80,8 +81,6 @@ def open_mask_arrays(
     file: NpzFile, label: str, truth: str | None, split: str | None, image_size: int | None
 ) -> Examples:
     """Read pictures X, masks y and, where named, true masks and a split, from arrays."""
-    from labelwise.labels.masks import check_masks
-
     header = check_inputs(file)
     if header.dtype != np.uint8 or not holds_pictures(header):
         raise InputError(
@@ -118,7 +117,7 @@ def examples_with_masks(
     sized = np.stack([_resized(image, height, width, smooth=True) for image in images])
     given = np.stack([_resized(mask, height, width, smooth=False) for mask in masks])
     true_masks = None if truths is None else np.stack([_resized(m, height, width, smooth=False) for m in truths])
-    used = [each[each != IGNORED_PIXEL] for each in (given, true_masks) if each is not None]
+    used = [each[each != IGNORE] for each in (given, true_masks) if each is not None]
     count = max([int(each.max()) + 1 for each in used if each.size], default=0)
     if count < 2:
         raise InputError(f"the masks of {name} hold fewer than two classes: number them 0, 1, ..., 255 = not labelled")
@@ -171,7 +170,7 @@ def _mask_of(folder: Path, picture: Path, size: tuple[int, ...]) -> NDArray[np.i
         (folder / f"{picture.stem}{end}" for end in _MASK_SUFFIXES if (folder / f"{picture.stem}{end}").is_file()), None
     )
     if file is None:
-        return np.full(size, IGNORED_PIXEL, dtype=np.int64)
+        return np.full(size, IGNORE, dtype=np.int64)
     mask = pictures.read_pixels(file)
     if mask.ndim != 2:
         raise InputError(f"its mask {printable(file.name)} holds colours: save class numbers as an 8-bit grey PNG")

@@ -18,7 +18,6 @@ from labelwise.job.prepare import Prepared, truth_to_score_by
 from labelwise.job.progress import Progress
 from labelwise.job.steps import AuditStep, LearnStep, run_audit, run_learn
 from labelwise.job.trust import TrustStep, run_trust
-from labelwise.methods import find_recipe
 from labelwise.report.findings import Findings
 
 
@@ -26,7 +25,6 @@ def run_classes(prepared: Prepared) -> tuple[dict[str, Any], Findings]:
     """Run the steps that are not skipped, write their files; returns the numbers and what the report shows."""
     options, examples, parts = prepared.options, prepared.examples, prepared.parts
     inputs, trainer = _make_trainer(prepared)
-    find_recipe(options.recipe, trainer.estimator_class.task.name)
     if examples.task == "classification":
         inputs, trainer = _choose_unit(inputs, trainer, examples, parts)
     task = trainer.task

@@ -70,7 +70,7 @@ def make_findings(
         command=options.command(),
         notes=(*examples.notes, *notes, *_caveats(options, audited, trusted)),
         files={name: text for name, text in FILES.items() if _is_written(name, audited, learnt)},
-        check=_check(examples, groups),
+        check=check_findings(examples, groups, class_counts(examples)),
         audit=None if audited is None else _audit(options, examples, audited, metrics),
         learn=None if learnt is None else _learn(task, parts, learnt, metrics, trainer),
         trust=None if trusted is None else _trust(task, parts, trusted),
@@ -91,16 +91,25 @@ def _is_written(name: str, audited: AuditStep | None, learnt: LearnStep | None) 
     return learnt is not None if name in ("predictions.csv", "model/") else True
 
 
-def _check(examples: Examples, groups: Sequence[DuplicateGroup]) -> CheckFindings:
+def class_counts(examples: Examples) -> list[tuple[str, int]]:
+    """How many labels each class is given."""
     counts = np.bincount(examples.given[examples.given >= 0], minlength=examples.num_classes)
+    return list(zip(examples.classes, counts.tolist(), strict=True))
+
+
+def check_findings(
+    examples: Examples, groups: Sequence[DuplicateGroup], counts: Sequence[tuple[str, int]], **more: Any
+) -> CheckFindings:
+    """What was read; ``counts`` are the given labels of each class, ``more`` goes to the record."""
     return CheckFindings(
         rows=len(examples),
-        classes=tuple((name, int(count)) for name, count in zip(examples.classes, counts, strict=True)),
-        unlabelled=int((examples.given < 0).sum()),
+        classes=tuple(counts),
+        unlabelled=int((~examples.is_labelled).sum()),
         duplicate_groups=len(groups),
         conflicting_duplicates=sum(group.conflicting for group in groups),
         rejected=tuple(RejectedRow(each.location, each.reason) for each in examples.rejected[:SHOWN_REJECTIONS]),
         rejected_count=len(examples.rejected),
+        **more,
     )
 
 
@@ -185,8 +194,8 @@ def _trust(task: Task, parts: Parts, step: TrustStep) -> TrustFindings:
         coverage_promised=1 - step.alpha,
         measured_on="given (noisy) labels" if task.truth is None else "true labels",
         measured_rows=len(known),
-        bins_before=_bins(before, reference[known]),
-        bins_after=_bins(after, reference[known]),
+        bins_before=bins_of(before, reference[known]),
+        bins_after=bins_of(after, reference[known]),
         ece_before=step.ece_before,
         ece_after=step.ece_after,
         sets=(
@@ -197,7 +206,8 @@ def _trust(task: Task, parts: Parts, step: TrustStep) -> TrustFindings:
     )
 
 
-def _bins(probs: np.ndarray, labels: np.ndarray) -> ReliabilityBins:
+def bins_of(probs: np.ndarray, labels: np.ndarray) -> ReliabilityBins:
+    """Confidence against accuracy of rows (n, classes) with labels (n,), as the report draws it."""
     bins = reliability_bins(probs, labels)
     return ReliabilityBins(*(tuple(getattr(bins, name).tolist()) for name in ("confidence", "accuracy", "counts")))
 

@@ -24,6 +24,19 @@ CHECKPOINT_SECONDS = 5.0
 WATCHED_ROWS = 2000
 
 
+def loop_settings(options: Options, workspace: Workspace, piece: str) -> dict[str, Any]:
+    """Parameters of an estimator that say where it trains and where it goes on from."""
+    return {
+        "accelerator": options.accelerator,
+        "devices": options.devices,
+        "precision": options.precision,
+        "checkpoint_folder": workspace.checkpoints(piece),
+        "checkpoint_seconds": CHECKPOINT_SECONDS,
+        "resume": True,
+        "random_state": options.seed,
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """The rows of a run as the trainings see them.
@@ -169,22 +182,22 @@ class Trainer:
         return self.task.inputs[rows].reshape(len(rows), -1).astype(np.float32)
 
     def _classifier(self, recipe: str, recipe_options: dict[str, Any], name: str) -> Classifier:
-        return Classifier(
+        return self.estimator_class(
             recipe,
             network=self.network,
             recipe_options=recipe_options,
             epochs=self.epochs,
-            batch_size=self.options.batch_size,
-            learning_rate=self.options.learning_rate,
-            standardize=self.standardize,
-            accelerator=self.options.accelerator,
-            devices=self.options.devices,
-            precision=self.options.precision,
-            checkpoint_folder=self.workspace.checkpoints(self._piece(name)),
-            checkpoint_seconds=CHECKPOINT_SECONDS,
-            resume=True,
-            random_state=self.options.seed,
+            **self._steps(),
+            **loop_settings(self.options, self.workspace, self._piece(name)),
         )
+
+    def _steps(self) -> dict[str, Any]:
+        """Parameters of the estimator that decide what a step is."""
+        return {
+            "batch_size": self.options.batch_size,
+            "learning_rate": self.options.learning_rate,
+            "standardize": self.standardize,
+        }
 
     def _fit(self, model: Classifier, rows: np.ndarray, validation_rows: np.ndarray | None) -> None:
         held = {}

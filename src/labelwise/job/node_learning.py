@@ -9,7 +9,7 @@ from labelwise.data.examples import Examples
 from labelwise.data.links import adjacency
 from labelwise.estimators.classifier import Classifier
 from labelwise.estimators.node_classifier import NodeClassifier
-from labelwise.job.learning import CHECKPOINT_SECONDS, Task, Trainer
+from labelwise.job.learning import Task, Trainer
 from labelwise.job.options import Options
 from labelwise.job.progress import Progress
 from labelwise.job.workspace import Workspace
@@ -47,20 +47,9 @@ class NodeTrainer(Trainer):
         dense = smoothed.toarray() if sparse.issparse(smoothed) else np.asarray(smoothed)
         return dense[rows].astype(np.float32)
 
-    def _classifier(self, recipe: str, recipe_options: dict[str, Any], name: str) -> NodeClassifier:
-        return NodeClassifier(
-            recipe,
-            network=self.network,
-            recipe_options=recipe_options,
-            epochs=self.epochs,
-            accelerator=self.options.accelerator,
-            devices=self.options.devices,
-            precision=self.options.precision,
-            checkpoint_folder=self.workspace.checkpoints(self._piece(name)),
-            checkpoint_seconds=CHECKPOINT_SECONDS,
-            resume=True,
-            random_state=self.options.seed,
-        )
+    def _steps(self) -> dict[str, Any]:
+        """Those of the estimator: a step is an epoch."""
+        return {}
 
     def _fit(self, model: Any, rows: np.ndarray, validation_rows: np.ndarray | None) -> None:
         held = {} if validation_rows is None else {"y_val": self._only(validation_rows)}

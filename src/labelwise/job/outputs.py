@@ -24,38 +24,50 @@ def write_rejected(path: Path, rejected: Sequence[Rejection]) -> None:
     write_csv(path, ["index", "location", "reason"], ([each.index, each.location, each.reason] for each in ordered))
 
 
-def write_audit(folder: Path, examples: Examples, step: AuditStep) -> None:
-    """``suspects.csv``, worst first, and ``labels.csv``: given label and corrected layer of every row."""
+def write_suspects(path: Path, examples: Examples, suspects: Iterable[tuple[int, Any, Any, float, str]]) -> None:
+    """``suspects.csv``: row among the examples, given, suggested, score and why of each, worst first."""
     write_csv(
-        folder / "suspects.csv",
+        path,
         ["index", "location", "given", "suggested", "score", "why"],
         (
-            [
-                int(examples.index[step.rows[place]]),
-                examples.location(int(step.rows[place])),
-                examples.classes[step.audit.labels[place]],
-                examples.classes[step.audit.suggested[place]],
-                round(float(step.audit.scores[place]), 6),
-                why(step, int(place), examples.classes),
-            ]
-            for place in step.audit.ranked
+            [int(examples.index[row]), examples.location(row), given, suggested, round(score, 6), reason]
+            for row, given, suggested, score, reason in suspects
         ),
     )
-    corrected = corrected_labels(examples, step)
+
+
+def write_layer(path: Path, examples: Examples, rows: Iterable[tuple[Any, Any, int]]) -> None:
+    """``labels.csv``: given cell, corrected cell, and how many labels were changed, of every row in order."""
     write_csv(
-        folder / "labels.csv",
+        path,
         ["index", "given", "corrected", "changed", "by"],
         (
-            [
-                int(index),
-                _name(examples, given),
-                _name(examples, new),
-                int(given != new),
-                "audit" if given != new else "",
-            ]
-            for index, given, new in zip(examples.index, examples.given, corrected, strict=True)
+            [int(index), given, corrected, changed, "audit" if changed else ""]
+            for index, (given, corrected, changed) in zip(examples.index, rows, strict=True)
         ),
     )
+
+
+def write_audit(folder: Path, examples: Examples, step: AuditStep) -> None:
+    """``suspects.csv``, worst first, and ``labels.csv``: given label and corrected layer of every row."""
+    found, names = step.audit, examples.classes
+    write_suspects(
+        folder / "suspects.csv",
+        examples,
+        (
+            (
+                int(step.rows[place]),
+                names[found.labels[place]],
+                names[found.suggested[place]],
+                float(found.scores[place]),
+                why(step, int(place), names),
+            )
+            for place in found.ranked
+        ),
+    )
+    pairs = zip(examples.given, corrected_labels(examples, step), strict=True)
+    layer = ((_name(examples, given), _name(examples, new), int(given != new)) for given, new in pairs)
+    write_layer(folder / "labels.csv", examples, layer)
 
 
 def corrected_labels(examples: Examples, step: AuditStep) -> np.ndarray:
@@ -116,11 +128,26 @@ def metrics(
     trusted: TrustStep | None,
 ) -> dict[str, Any]:
     """All numbers of a run. What was measured on given, possibly wrong, labels says so in its name."""
-    values: dict[str, Any] = {
+    values = data_metrics(options, examples, parts, groups)
+    for part in (
+        _audit_metrics(examples, audited),
+        _learn_metrics(task, parts, learnt),
+        _trust_metrics(task, parts, trusted),
+    ):
+        values |= part
+    return values
+
+
+def data_metrics(
+    options: Options, examples: Examples, parts: Parts, groups: Sequence[DuplicateGroup]
+) -> dict[str, Any]:
+    """The numbers of ``metrics.json`` that every task has."""
+    return {
         "data": examples.name,
+        "task": examples.task,
         "rows": len(examples),
         "classes": examples.num_classes,
-        "unlabelled": int((examples.given < 0).sum()),
+        "unlabelled": int((~examples.is_labelled).sum()),
         "rejected": len(examples.rejected),
         "duplicate_groups": len(groups),
         "conflicting_duplicates": sum(group.conflicting for group in groups),
@@ -131,13 +158,6 @@ def metrics(
         "seed": options.seed,
         "version": __version__,
     }
-    for part in (
-        _audit_metrics(examples, audited),
-        _learn_metrics(task, parts, learnt),
-        _trust_metrics(task, parts, trusted),
-    ):
-        values |= part
-    return values
 
 
 def _audit_metrics(examples: Examples, step: AuditStep | None) -> dict[str, Any]:

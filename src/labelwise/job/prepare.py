@@ -16,6 +16,7 @@ from labelwise.job.options import Options
 from labelwise.job.parts import Parts, split
 from labelwise.job.progress import Progress
 from labelwise.job.workspace import Workspace, fingerprint
+from labelwise.methods import find_recipe
 
 BY_CLASS = ("classification", "nodes")
 # Rows of these are not of one distribution each: equal ones are no copies of each other.
@@ -35,9 +36,14 @@ class Prepared:
 
 
 def settle_task(options: Options) -> Options:
-    """The options with the task that was asked for or that the data speak of, and its recipe."""
+    """The options with the task that was asked for or that the data speak of, and its recipe.
+
+    Raises InputError for a recipe of another task.
+    """
     task = options.task or find_task(options.source, label=options.label, bag=options.bag, edges=options.edges)
-    return options.settled(task)
+    settled = options.settled(task)
+    find_recipe(settled.recipe, task)
+    return settled
 
 
 def prepare(options: Options, written: Sequence[str], progress: Progress, *, resume: bool) -> Prepared:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from labelwise.errors import InputError
 
@@ -83,6 +82,8 @@ def shift_mask(mask: ArrayLike, rng: np.random.Generator, largest: int = 2) -> M
     if largest < 0:
         raise InputError(f"largest is {largest}: give a whole number of pixels of at least 0.")
     down, right = rng.integers(-largest, largest + 1, 2)
+    from scipy import ndimage
+
     return ndimage.shift(given, (down, right), order=0, mode="constant", cval=BACKGROUND)
 
 
@@ -100,6 +101,8 @@ def sparse_mask(mask: ArrayLike, rng: np.random.Generator, share: float = 0.05) 
 
 def _at_working_size(own: NDArray[np.bool_], times: int, mode: str) -> NDArray[np.bool_]:
     """Erode or dilate one class (H, W) at about 1,000 pixels, and come back to the size it had."""
+    from scipy import ndimage
+
     if times == 0:
         return own
     factor = float(np.sqrt(WORKING_PIXELS / own.sum()))

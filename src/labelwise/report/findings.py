@@ -98,13 +98,13 @@ class AuditFindings:
     how labels go wrong.
     """
 
-    noise_rate: float | None
-    noise_rate_low: float
-    noise_rate_high: float
     suspect_count: int
     labels_audited: int
     class_names: tuple[str, ...]
     filter_name: str
+    noise_rate: float | None = None
+    noise_rate_low: float = math.nan
+    noise_rate_high: float = math.nan
     unit: tuple[str, str] = ("label", "labels")
     card_unit: tuple[str, str] | None = None
     card_count: int | None = None

@@ -71,7 +71,7 @@ def check_nodes(data: "TrainingData") -> None:
         raise InputError("no node is labelled (all are -1); give the label of at least one")
 
 
-NODES = Task("node classification", "accuracy", check_nodes, accuracy)
+NODES = Task("nodes", "accuracy", check_nodes, accuracy)
 
 
 def mean_iou(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:

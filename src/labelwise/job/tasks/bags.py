@@ -11,8 +11,9 @@ from labelwise.errors import InputError
 from labelwise.estimators.bag_classifier import BagClassifier
 from labelwise.files import write_csv
 from labelwise.job.outputs import share
-from labelwise.job.tasks.base import Fitted, Suspect, TaskJob, drawn
-from labelwise.report.findings import AuditFindings, Scatter, TrustFindings
+from labelwise.job.tasks.base import Fitted, Learnt, Suspect, TaskJob
+from labelwise.job.tasks.numbers import audit_findings, audit_metrics
+from labelwise.report.findings import AuditFindings, TrustFindings
 
 NO_TRUST = "Single labels are not known, so how sure single predictions are cannot be measured: trust is left out."
 # A bag of rows that are all sure either way still differs by about one row.
@@ -92,53 +93,28 @@ class BagsJob(TaskJob):
             )
             for place, _, _, score, _ in found.suspects()
         ]
-        self.metrics |= {
-            "noise_rate_estimated": found.noise.rate,
-            "noise_rate_interval": [found.noise.low, found.noise.high],
-            "suspects": len(self.suspects),
-            "audit_model": self.options.recipe,
-        }
-        self.notes += found.noise.notes
-        shown = drawn(len(bag), found.is_issue, self.options.seed)
-        return AuditFindings(
-            noise_rate=found.noise.rate,
-            noise_rate_low=found.noise.low,
-            noise_rate_high=found.noise.high,
-            suspect_count=len(self.suspects),
-            labels_audited=len(bag),
-            class_names=(),
-            filter_name="count beyond the fitted tail",
-            unit=self.unit,
-            suspects=self.cards(),
-            scatter=Scatter(
-                "Share of positives in each bag",
-                "expected",
-                "given",
-                tuple((mean / size)[shown].tolist()),
-                tuple((self.count[bag] / size)[shown].tolist()),
-                tuple(found.is_issue[shown].tolist()),
-            ),
-        )
+        self.metrics |= audit_metrics(found, self.options.recipe)
+        words = ("Share of positives in each bag", "given", "expected")
+        return audit_findings(self, found, self.count[bag] / size, mean / size, words)
 
     def look(self, suspect: Suspect) -> dict[str, Any]:
         """The bag and its size."""
         bag = self.doubted[suspect.row]
         return {"row": {"bag": str(self.names[bag]), "rows": f"{self.size[bag]:,}"}}
 
-    def learn(self) -> Any:
+    def learn(self) -> Learnt:
         """As for all tasks; where single labels are known, accuracy on them too."""
-        findings, robust = super().learn()
+        learnt = super().learn()
         if self.truth is not None:
             rows = self.parts.test[self.truth[self.parts.test] >= 0]
-            trusting = self.train(self.baseline, self.baseline, self.parts.train, self.parts.validation)
-            for name, fitted in (("baseline", trusting), ("robust", robust)):
+            for name, fitted in (("baseline", learnt.trusting), ("robust", learnt.robust)):
                 right = fitted.model.predict(self.encoded[rows]) == self.truth[rows]
                 self.metrics[f"accuracy_{name}"] = share(right)
             self.notes.append(
                 f"Single test rows, by true labels: {self.metrics['accuracy_robust']:.1%} right with "
                 f"{self.options.recipe}, {self.metrics['accuracy_baseline']:.1%} with {self.baseline}."
             )
-        return findings, robust
+        return learnt
 
     def trust(self, fitted: Fitted) -> TrustFindings | None:
         """Nothing: no single label is known to measure on."""

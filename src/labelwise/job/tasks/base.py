@@ -1,10 +1,10 @@
 """What the jobs of all tasks but plain classification share: trainings, folds, files and the records of the report."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +12,14 @@ from sklearn.model_selection import GroupKFold
 
 from labelwise.data.examples import DuplicateGroup
 from labelwise.estimators.base import NetworkEstimator
-from labelwise.files import write_csv
-from labelwise.job.findings import FILES
+from labelwise.job.findings import FILES, check_findings, class_counts
 from labelwise.job.inputs import Inputs
+from labelwise.job.learning import loop_settings
 from labelwise.job.looks import look
 from labelwise.job.model import Model
+from labelwise.job.outputs import write_layer, write_suspects
 from labelwise.job.prepare import Prepared, truth_to_score_by
 from labelwise.job.workspace import Arrays, Piece
-from labelwise.methods import find_recipe
 from labelwise.report.findings import (
     AuditFindings,
     CheckFindings,
@@ -30,10 +30,6 @@ from labelwise.report.findings import (
     TrustFindings,
 )
 from labelwise.training.resume import Row
-
-CHECKPOINT_SECONDS = 5.0
-# Of more points a drawing only gets heavier.
-DRAWN_POINTS = 600
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +42,14 @@ class Fitted:
     score: float
     best_score: float
     best_epoch: int
+
+
+class Learnt(NamedTuple):
+    """What the report shows of the learn step, and its two models."""
+
+    findings: LearnFindings
+    trusting: Fitted
+    robust: Fitted
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,6 @@ class TaskJob(ABC):
         self.notes: list[str] = []
         self.files: dict[str, str] = {}
         self.half_width: float | None = None
-        find_recipe(self.options.recipe, self.estimator_class.task.name)
 
     # What a task fills in.
 
@@ -94,13 +97,17 @@ class TaskJob(ABC):
         self.encoded = self.inputs.transform(self.examples.inputs)
         self.notes += self.inputs.notes
 
-    @abstractmethod
     def fit(self, model: Any, rows: np.ndarray, validation_rows: np.ndarray | None, **watching: Any) -> None:
         """Train ``model`` on ``rows``, measured after each epoch on the given labels of ``validation_rows``."""
+        held = {}
+        if validation_rows is not None:
+            held = {"X_val": self.encoded[validation_rows], "y_val": self.examples.given[validation_rows]}
+        model.fit(self.encoded[rows], self.examples.given[rows], **held, **watching)
 
-    @abstractmethod
     def test_score(self, model: Any) -> float:
         """Score on the test rows, by true labels where they are known."""
+        rows = self.parts.test
+        return float(model.score(self.encoded[rows], self.reference[rows]))
 
     @abstractmethod
     def audit(self) -> AuditFindings:
@@ -124,8 +131,7 @@ class TaskJob(ABC):
 
     def class_counts(self) -> list[tuple[str, int]]:
         """Given labels of each class."""
-        labels = self.examples.given
-        return [(name, int((labels == number).sum())) for number, name in enumerate(self.examples.classes)]
+        return class_counts(self.examples)
 
     def network(self) -> dict[str, Any]:
         """Parameters of the estimator that the task chooses itself."""
@@ -161,13 +167,7 @@ class TaskJob(ABC):
         return self.estimator_class(
             recipe,
             epochs=self.epochs,
-            accelerator=options.accelerator,
-            devices=options.devices,
-            precision=options.precision,
-            checkpoint_folder=self.workspace.checkpoints(name),
-            checkpoint_seconds=CHECKPOINT_SECONDS,
-            resume=True,
-            random_state=options.seed,
+            **loop_settings(options, self.workspace, name),
             **{"batch_size": options.batch_size, "learning_rate": options.learning_rate} | self.network(),
         )
 
@@ -218,7 +218,12 @@ class TaskJob(ABC):
         for number, (kept, held) in enumerate(splitter.split(rows, groups=groups), start=1):
             yield f"fold {number}", rows[kept], rows[held]
 
-    def learn(self) -> tuple[LearnFindings, Fitted]:
+    def out_of_fold(self, predict: Callable[[str, np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Answers (m, ...) for the audited rows in their order, from ``predict(name, rows kept, rows held out)``."""
+        order, answers = zip(*((held, predict(name, kept, held)) for name, kept, held in self.held_out()), strict=True)
+        return np.concatenate(answers)[np.argsort(np.concatenate(order))]  # audited rows ascend
+
+    def learn(self) -> Learnt:
         """Train the baseline and the robust recipe for the same number of epochs on the same rows."""
         parts = self.parts
         trusting = self.train(self.baseline, self.baseline, parts.train, parts.validation)
@@ -245,24 +250,12 @@ class TaskJob(ABC):
             options={"epochs": str(self.epochs), "network": robust.model.network_},
             metric=metric,
         )
-        return findings, robust
+        return Learnt(findings, trusting, robust)
 
-    def check(self, groups: Sequence[DuplicateGroup], shown: int) -> CheckFindings:
+    def check(self, groups: Sequence[DuplicateGroup]) -> CheckFindings:
         """What was read."""
-        from labelwise.report.findings import RejectedRow
-
-        examples = self.examples
-        return CheckFindings(
-            rows=len(examples),
-            classes=tuple(self.class_counts()),
-            unlabelled=int((~examples.is_labelled).sum()),
-            duplicate_groups=len(groups),
-            conflicting_duplicates=sum(group.conflicting for group in groups),
-            rejected=tuple(RejectedRow(each.location, each.reason) for each in examples.rejected[:shown]),
-            rejected_count=len(examples.rejected),
-            counted=self.unit[1],
-            facts=self.check_facts(),
-        )
+        counts = self.class_counts()
+        return check_findings(self.examples, groups, counts, counted=self.unit[1], facts=self.check_facts())
 
     def save(self, fitted: Fitted, folder: Path) -> None:
         """Write the robust model with what encodes its rows."""
@@ -274,23 +267,13 @@ class TaskJob(ABC):
 
     def write_suspects(self, path: Path) -> None:
         """Write every suspect, worst first."""
-        examples = self.examples
         self.files["suspects.csv"] = FILES["suspects.csv"]
-        write_csv(
-            path,
-            ["index", "location", "given", "suggested", "score", "why"],
-            (
-                [
-                    int(examples.index[each.row]),
-                    examples.location(each.row),
-                    each.given,
-                    each.suggested,
-                    round(each.score, 6),
-                    each.why,
-                ]
-                for each in self.suspects
-            ),
-        )
+        write_suspects(path, self.examples, ((s.row, s.given, s.suggested, s.score, s.why) for s in self.suspects))
+
+    def write_layer(self, folder: Path, rows: Iterable[tuple[Any, Any, int]]) -> None:
+        """Write ``labels.csv``: given and corrected cells of each row, and how many labels of it were changed."""
+        self.files["labels.csv"] = FILES["labels.csv"]
+        write_layer(folder / "labels.csv", self.examples, rows)
 
     def cards(self) -> tuple[SuspectCard, ...]:
         """The worst suspects as the report shows them."""
@@ -310,13 +293,6 @@ class TaskJob(ABC):
     def look(self, suspect: Suspect) -> dict[str, Any]:
         """What a person needs to see of a suspect."""
         return look(self.examples, suspect.row)
-
-
-def drawn(count: int, marked: np.ndarray, seed: int) -> np.ndarray:
-    """At most DRAWN_POINTS positions of ``count``, marked ones first."""
-    order = np.random.default_rng(seed).permutation(count)
-    order = np.concatenate([order[marked[order]], order[~marked[order]]])
-    return np.sort(order[:DRAWN_POINTS])
 
 
 def _curve(fitted: Fitted, role: Any) -> TrainingRun:

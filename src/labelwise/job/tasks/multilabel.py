@@ -12,9 +12,9 @@ from labelwise.estimators.multilabel_classifier import MultiLabelClassifier
 from labelwise.files import write_csv
 from labelwise.job.outputs import set_cell, share
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
+from labelwise.job.trust import EXCHANGEABLE
 from labelwise.report.findings import AuditFindings, PredictionSets, Table, TrustFindings
 
-EXCHANGEABLE = "The calibration rows and new rows come from the same source, in no particular order."
 GIVEN = "Calibration labels were taken as right: the promise is about given label-sets."
 # Beyond so many label-sets a set says little; larger ones are counted as this many.
 MOST_SETS = 50
@@ -43,26 +43,12 @@ class MultilabelJob(TaskJob):
         per_row = float((given == 1).sum() / max(int(self.examples.is_labelled.sum()), 1))
         return (("labels a row", f"{per_row:.2f}"), ("unknown entries", f"{int((given < 0).sum()):,}"))
 
-    def fit(self, model: Any, rows: np.ndarray, validation_rows: np.ndarray | None, **watching: Any) -> None:
-        """Train on ``rows``."""
-        held = {}
-        if validation_rows is not None:
-            held = {"X_val": self.encoded[validation_rows], "y_val": self.examples.given[validation_rows]}
-        model.fit(self.encoded[rows], self.examples.given[rows], **held, **watching)
-
-    def test_score(self, model: Any) -> float:
-        """Mean average precision on the test rows."""
-        rows = self.parts.test
-        return float(model.score(self.encoded[rows], self.reference[rows]))
-
     def audit(self) -> AuditFindings:
         """Confident learning a label: which given ones are wrong, and which are missing."""
         rows, names = self.parts.audited, self.examples.classes
-        place = np.full(len(self.examples), -1)
-        place[rows] = np.arange(len(rows))
-        probs = np.zeros((len(rows), len(names)))
-        for name, kept, held in self.held_out():
-            probs[place[held]] = self.train(name, self.baseline, kept).model.predict_proba(self.encoded[held])
+        probs = self.out_of_fold(
+            lambda name, kept, held: self.train(name, self.baseline, kept).model.predict_proba(self.encoded[held])
+        )
         found = audit_multilabel(self.examples.given[rows], probs)
         issues = found.issues
         self.suspects = [
@@ -80,9 +66,6 @@ class MultilabelJob(TaskJob):
             "audit_model": self.baseline,
         } | self._against_truth(rows, found.issue_mask())
         return AuditFindings(
-            noise_rate=None,
-            noise_rate_low=np.nan,
-            noise_rate_high=np.nan,
             suspect_count=len(self.suspects),
             labels_audited=int((self.examples.given[rows] >= 0).sum()),
             class_names=names,
@@ -182,22 +165,8 @@ class MultilabelJob(TaskJob):
 
     def write_labels(self, folder: Path) -> None:
         """Given and corrected labels of every row."""
-        given, corrected = self.examples.given, self.corrected
-        write_csv(
-            folder / "labels.csv",
-            ["index", "given", "corrected", "changed", "by"],
-            (
-                [
-                    int(self.examples.index[row]),
-                    self._cell(given[row]),
-                    self._cell(corrected[row]),
-                    int((given[row] != corrected[row]).sum()),
-                    "audit" if (given[row] != corrected[row]).any() else "",
-                ]
-                for row in range(len(given))
-            ),
-        )
-        self.files["labels.csv"] = "given and corrected labels of every row"
+        pairs = zip(self.examples.given, self.corrected, strict=True)
+        self.write_layer(folder, ((self._cell(old), self._cell(new), int((old != new).sum())) for old, new in pairs))
 
     def _cell(self, labels: np.ndarray) -> str:
         """Names of the labels that are present."""

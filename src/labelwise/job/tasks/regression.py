@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.audit.regression import audit_regression
 from labelwise.estimators.regressor import Regressor
 from labelwise.files import write_csv
 from labelwise.job.outputs import share
-from labelwise.job.tasks.base import Fitted, Suspect, TaskJob, drawn
-from labelwise.report.findings import AuditFindings, Intervals, Scatter, TrustFindings
+from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
+from labelwise.job.tasks.numbers import audit_findings, audit_metrics
+from labelwise.job.trust import EXCHANGEABLE
+from labelwise.job.workspace import Piece
+from labelwise.report.findings import AuditFindings, Intervals, TrustFindings
 
-EXCHANGEABLE = "The calibration rows and new rows come from the same source, in no particular order."
 GIVEN = "Calibration numbers were taken as right: where some are wrong, intervals are wider than they need be."
 
 
@@ -32,47 +35,29 @@ class RegressionJob(TaskJob):
         low, middle, high = np.quantile(known, (0.0, 0.5, 1.0))
         return (("smallest", f"{low:.4g}"), ("median", f"{middle:.4g}"), ("largest", f"{high:.4g}"))
 
-    def fit(self, model: Any, rows: np.ndarray, validation_rows: np.ndarray | None, **watching: Any) -> None:
-        """Train on ``rows``."""
-        held = {}
-        if validation_rows is not None:
-            held = {"X_val": self.encoded[validation_rows], "y_val": self.examples.given[validation_rows]}
-        model.fit(self.encoded[rows], self.examples.given[rows], **held, **watching)
-
-    def test_score(self, model: Any) -> float:
-        """R^2 on the test rows."""
-        rows = self.parts.test
-        return float(model.score(self.encoded[rows], self.reference[rows]))
-
     def out_of_sample(self) -> tuple[np.ndarray, str]:
         """Predictions (m,) of the audited rows by models that did not see them, and which kind of model."""
-        rows = self.parts.audited
-        boosting = _boosting()
-        by_boosting, by_recipe = np.empty((2, len(rows)))
-        place = np.full(len(self.examples), -1)
-        place[rows] = np.arange(len(rows))
-        for name, kept, held in self.held_out():
-            fitted = self.train(name, self.options.recipe, kept)
-            by_recipe[place[held]] = fitted.model.predict(self.encoded[held])
+        given = self.examples.given[self.parts.audited]
+        predicted = {
+            self.options.recipe: self.out_of_fold(self._by_recipe),
+            "gradient boosting": self.out_of_fold(self._by_boosting),
+        }
+        # By the median residual: a few wrong numbers must not choose.
+        name = min(predicted, key=lambda each: float(np.median(np.abs(predicted[each] - given))))
+        return predicted[name], name
+
+    def _by_recipe(self, name: str, kept: np.ndarray, held: np.ndarray) -> np.ndarray:
+        return np.asarray(self.train(name, self.options.recipe, kept).model.predict(self.encoded[held]))
+
+    def _by_boosting(self, name: str, kept: np.ndarray, held: np.ndarray) -> np.ndarray:
+        def make() -> Piece:
             flat = self.encoded.reshape(len(self.encoded), -1)
-            arrays, _ = self.work(
-                f"boosting-{name.replace(' ', '-')}",
-                f"gradient boosting, {name}",
-                lambda flat=flat, kept=kept, held=held: (
-                    {"predicted": boosting.fit(flat[kept], self.examples.given[kept]).predict(flat[held])},
-                    {},
-                ),
-            )
-            by_boosting[place[held]] = arrays["predicted"]
-        given = self.examples.given[rows]
-        # The median residual: a few wrong numbers must not choose.
-        closer = np.median(np.abs(by_recipe - given)) <= np.median(np.abs(by_boosting - given))
-        return (by_recipe, self.options.recipe) if closer else (by_boosting, "gradient boosting")
+            return {"predicted": _boosting().fit(flat[kept], self.examples.given[kept]).predict(flat[held])}, {}
+
+        return self.work(f"boosting-{name.replace(' ', '-')}", f"gradient boosting, {name}", make)[0]["predicted"]
 
     def audit(self) -> AuditFindings:
         """Doubt the numbers that lie far from what models predict that never saw them."""
-        from labelwise.audit.regression import audit_regression
-
         rows = self.parts.audited
         predicted, name = self.out_of_sample()
         given = self.examples.given[rows]
@@ -83,35 +68,9 @@ class RegressionJob(TaskJob):
         ]
         self.corrected = self.examples.given.copy()
         self.corrected[rows[found.ranked]] = predicted[found.ranked]
-        self.metrics |= {
-            "noise_rate_estimated": found.noise.rate,
-            "noise_rate_interval": [found.noise.low, found.noise.high],
-            "suspects": len(found.ranked),
-            "audit_model": name,
-        } | self._against_truth(rows, found.is_issue)
-        self.notes += found.noise.notes
-        shown = drawn(len(rows), found.is_issue, self.options.seed)
-        return AuditFindings(
-            noise_rate=found.noise.rate,
-            noise_rate_low=found.noise.low,
-            noise_rate_high=found.noise.high,
-            suspect_count=len(found.ranked),
-            labels_audited=len(rows),
-            class_names=(),
-            filter_name="residual beyond the fitted tail",
-            unit=self.unit,
-            noise_rate_true=self.metrics.get("noise_rate_true"),
-            found_share=self.metrics.get("found_share"),
-            suspects=self.cards(),
-            scatter=Scatter(
-                "Given numbers against predictions by models that never saw them",
-                "predicted",
-                "given",
-                tuple(predicted[shown].tolist()),
-                tuple(given[shown].tolist()),
-                tuple(found.is_issue[shown].tolist()),
-            ),
-        )
+        self.metrics |= audit_metrics(found, name) | self._against_truth(rows, found.is_issue)
+        title = "Given numbers against predictions by models that never saw them"
+        return audit_findings(self, found, given, predicted, (title, "given", "predicted"))
 
     def _against_truth(self, rows: np.ndarray, is_issue: np.ndarray) -> dict[str, Any]:
         if self.examples.truth is None:
@@ -171,26 +130,16 @@ class RegressionJob(TaskJob):
                 )
             ),
         )
-
         self.files["predictions.csv"] = "predicted number and interval of every row"
 
     def write_labels(self, folder: Path) -> None:
         """Given and corrected number of every row."""
-        write_csv(
-            folder / "labels.csv",
-            ["index", "given", "corrected", "changed", "by"],
-            (
-                [
-                    int(index),
-                    _given(given),
-                    _cell(new) if given != new else _given(given),
-                    int(given != new and new == new),
-                    "audit" if given != new and new == new else "",
-                ]
-                for index, given, new in zip(self.examples.index, self.examples.given, self.corrected, strict=True)
-            ),
+        pairs = zip(self.examples.given, self.corrected, strict=True)
+        layer = (
+            (_given(given), _cell(new), 1) if given == given and given != new else (_given(given), _given(given), 0)
+            for given, new in pairs
         )
-        self.files["labels.csv"] = "given and corrected number of every row"
+        self.write_layer(folder, layer)
 
 
 def _boosting() -> Any:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from labelwise import __version__
-from labelwise.job.findings import FILES, SHOWN_REJECTIONS
+from labelwise.job.findings import FILES
+from labelwise.job.outputs import data_metrics
 from labelwise.job.prepare import Prepared
 from labelwise.job.tasks.bags import BagsJob
 from labelwise.job.tasks.base import TaskJob
@@ -31,25 +32,12 @@ def run_task(prepared: Prepared) -> tuple[dict[str, Any], Findings]:
         job.write_suspects(folder / "suspects.csv")
         job.write_labels(folder)
     if "learn" not in options.skip:
-        learnt, robust = job.learn()
+        learnt = job.learn()
         if "trust" not in options.skip:
-            trusted = job.trust(robust)
-        job.write_predictions(robust, folder / "predictions.csv")
-        job.save(robust, folder / "model")
-    metrics = {
-        "data": examples.name,
-        "task": examples.task,
-        "rows": len(examples),
-        "classes": examples.num_classes,
-        "unlabelled": int((~examples.is_labelled).sum()),
-        "rejected": len(examples.rejected),
-        "rows_audited": len(prepared.parts.audited),
-        "rows_trained": len(prepared.parts.train),
-        "rows_tested": len(prepared.parts.test),
-        "recipe": options.recipe,
-        "seed": options.seed,
-        "version": __version__,
-    } | job.metrics
+            trusted = job.trust(learnt.robust)
+        job.write_predictions(learnt.robust, folder / "predictions.csv")
+        job.save(learnt.robust, folder / "model")
+    metrics = data_metrics(options, examples, prepared.parts, prepared.groups) | job.metrics
     findings = Findings(
         title=examples.name,
         kind={"images": "pictures"}.get(examples.kind, examples.kind),
@@ -60,9 +48,9 @@ def run_task(prepared: Prepared) -> tuple[dict[str, Any], Findings]:
         command=options.command(),
         notes=(*examples.notes, *job.notes),
         files={name: FILES.get(name, "") for name in ("rejected.csv", "metrics.json")} | job.files,
-        check=job.check(prepared.groups, SHOWN_REJECTIONS),
+        check=job.check(prepared.groups),
         audit=audited,
-        learn=learnt,
+        learn=None if learnt is None else learnt.findings,
         trust=trusted,
     )
     return metrics, findings

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from labelwise.audit.segmentation import SegmentationAudit, audit_segmentation
-from labelwise.certainty.calibration import expected_calibration_error, fit_temperature, reliability_bins, softmax
+from labelwise.certainty.calibration import expected_calibration_error, fit_temperature, softmax
 from labelwise.estimators.segmenter import Segmenter
 from labelwise.files import atomic_write, write_csv
+from labelwise.job.findings import bins_of
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
 from labelwise.labels.masks import IGNORE
 from labelwise.numerics.segmentation_metrics import ConfusionIoU
-from labelwise.report.findings import AuditFindings, ReliabilityBins, Table, TrustFindings
+from labelwise.report.findings import AuditFindings, Table, TrustFindings
 
 SMALL_NETWORK = "unet-16-32-64"
 IMAGES_AT_ONCE = 8
@@ -100,9 +101,6 @@ class SegmentationJob(TaskJob):
             "audit_model": self.baseline,
         } | self._against_truth(found)
         return AuditFindings(
-            noise_rate=None,
-            noise_rate_low=np.nan,
-            noise_rate_high=np.nan,
             suspect_count=int(found.num_issues.sum()),
             labels_audited=int(found.num_labelled.sum()),
             class_names=names,
@@ -140,8 +138,8 @@ class SegmentationJob(TaskJob):
             coverage_promised=1 - self.options.alpha,
             measured_on=self.measured_on,
             measured_rows=len(labels),
-            bins_before=_bins(before, labels),
-            bins_after=_bins(after, labels),
+            bins_before=bins_of(before, labels),
+            bins_after=bins_of(after, labels),
             ece_before=errors[0],
             ece_after=errors[1],
             assumptions=(NOISY,),
@@ -249,8 +247,3 @@ def _write_mask(path: Path, mask: np.ndarray) -> None:
 
     with atomic_write(path) as stream:
         Image.fromarray(mask.astype(np.uint8)).save(stream, format="PNG")
-
-
-def _bins(probs: np.ndarray, labels: np.ndarray) -> ReliabilityBins:
-    bins = reliability_bins(probs, labels)
-    return ReliabilityBins(*(tuple(getattr(bins, name).tolist()) for name in ("confidence", "accuracy", "counts")))
