@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 
 from labelwise import Classifier, InputError
 from labelwise.networks.pretrained import backbone_features, load_backbone
+from labelwise.training.seeding import seeded
 
 TINY = "test_resnet"  # timm's smallest
 
@@ -21,9 +22,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights, saved as if somebody had trained them; features differ between pictures."""
     import timm
 
-    torch.manual_seed(5)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file(timm.create_model(TINY, pretrained=False).state_dict(), path)
+    with seeded(5):
+        save_file(timm.create_model(TINY, pretrained=False).state_dict(), path)
     return path
 
 

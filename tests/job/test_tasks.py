@@ -83,7 +83,12 @@ CASES = {
     for each in (
         Case("regression", numbers, 15, lambda m: m["found_share"] > 0.8 and m["wrongly_doubted_share"] < 0.05),
         Case("multilabel", several_labels, 15, lambda m: m["found_share"] > 0.7 and m["wrongly_changed_share"] < 0.1),
-        Case("segmentation", masks, 4, lambda m: m["suspect_pixels"] > 0),
+        Case(
+            "segmentation",
+            masks,
+            20,
+            lambda m: m["found_share"] > 0.3 and m["suspects_truly_wrong"] > 10 * m["noise_rate_true"],
+        ),
         Case("nodes", nodes, 30, lambda m: m["corrected_share"] > 0.6 and m["wrongly_changed_share"] < 0.1),
         Case("bags", bags, 15, lambda m: m["accuracy_robust"] > 0.7),
     )
