@@ -41,7 +41,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 constraints:
-	$(BIN)/python -m pip install --quiet --upgrade --editable '.[dev,text,logs]' torch==2.14.1 torchvision==0.29.1
+	$(BIN)/python -m pip install --quiet --upgrade --editable '.[dev,text,logs,review,critic]' torch==2.14.1 torchvision==0.29.1
 	(echo '# Exact versions that both README commands install; renewed by: make constraints'; \
 	 $(BIN)/python -m pip freeze --exclude-editable | grep -v '^labelwise') > constraints.txt
 
