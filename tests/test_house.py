@@ -18,7 +18,7 @@ FLOORS = (
     ("training",),
     ("audit", "certainty", "methods"),
     ("estimators",),
-    ("report", "reproductions"),
+    ("report", "reproductions", "review"),
     ("job",),
     ("cli",),
 )
