@@ -28,7 +28,7 @@ from labelwise.methods import recipes
 
 QUICK = ("--epochs", "1", "--folds", "2", "--recipe", "label-smoothing")
 HOSTILE = ("=cmd|' /C calc'!A0", "<script>alert(1)</script>")
-AUDITED = {"suspects.csv", "labels.csv"}
+AUDITED = {"suspects.csv", "labels.csv", "review.arrow"}
 LEARNT = {"predictions.csv", "model/manifest.json"}
 ALWAYS = {"rejected.csv", "metrics.json", "report.html"}
 ALWAYS_MEASURED = {

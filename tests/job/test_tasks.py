@@ -1,6 +1,7 @@
 """The whole job of every task on small data with planted errors: files, numbers, report, resumption."""
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from labelwise.errors import InputError
 from labelwise.job.options import Options
 from labelwise.job.run import Outcome, run
 from labelwise.job.words import summary
+from labelwise.review.items import Items
 
 FILES = ("suspects.csv", "predictions.csv", "rejected.csv", "metrics.json", "report.html", "model/manifest.json")
 
@@ -143,6 +145,69 @@ def test_all_files_are_written_and_tell_the_same(task: str, outcomes: dict[str, 
     assert page.count("<section") >= 5
     assert "nan" not in page.replace("nance", "")
     assert ">None<" not in page
+
+
+REVIEWED = ("regression", "multilabel", "segmentation", "nodes")
+
+
+@pytest.mark.parametrize("task", REVIEWED)
+def test_what_there_is_to_review_begins_with_the_suspects_as_listed(task: str, outcomes: dict[str, Outcome]) -> None:
+    items = Items.open(outcomes[task].folder / "review.arrow")
+    with (outcomes[task].folder / "suspects.csv").open(newline="") as stream:
+        listed = list(csv.DictReader(stream))
+    assert int(items.suspect.sum()) == len(listed) > 0
+    assert items.suspect[: len(listed)].all()
+    assert items.task == task
+    assert len(items) == (
+        len(listed) if task in ("multilabel", "segmentation") else outcomes[task].metrics["rows_audited"]
+    )
+    for position, row in enumerate(listed):
+        item = items.item(position)
+        part = f"{item.part}: " if item.part else ""
+        shown = [str(item.index), item.location, part + item.given, part + item.suggested, item.why]
+        numbers = [float(cell) if task == "regression" else cell for cell in shown[2:4]]
+        expected = [float(row[key]) if task == "regression" else row[key] for key in ("given", "suggested")]
+        assert (shown[:2], numbers) == ([row["index"], row["location"]], expected)
+        assert item.why == row["why"]
+        assert item.score == pytest.approx(float(row["score"]), abs=1e-5)
+        assert len({*item.neighbours} - {position}) == len(item.neighbours)
+    rest = items.score[len(listed) :]
+    assert (np.diff(rest) >= 0).all()
+
+
+def test_bags_have_nothing_to_review(outcomes: dict[str, Outcome]) -> None:
+    assert not (outcomes["bags"].folder / "review.arrow").exists()
+
+
+def test_masks_to_review_are_the_given_and_the_corrected_ones(outcomes: dict[str, Outcome]) -> None:
+    from PIL import Image
+
+    folder = outcomes["segmentation"].folder
+    given = np.load(folder.parent / "d.npz")["y"]
+    items = Items.open(folder / "review.arrow")
+    colours = np.array([[int(each[i : i + 2], 16) for i in (1, 3, 5)] for each in items.colours])
+    assert len(np.unique(colours, axis=0)) == len(items.classes)
+    for position in range(len(items)):
+        item = items.item(position)
+        corrected = np.array(Image.open(folder / "corrected-masks" / f"{item.index:06d}.png"))
+        for name, mask in (("given_mask", given[item.index]), ("suggested_mask", corrected)):
+            shown = np.array(Image.open(io.BytesIO(items.blob(position, name) or b"")))
+            seen = (mask > 0) & (mask != 255)
+            np.testing.assert_array_equal(shown[..., 3] == 255, seen)
+            np.testing.assert_array_equal(shown[seen][:, :3], colours[mask[seen]])
+        assert items.blob(position, "picture") is not None
+
+
+def test_nearest_rows_to_review_are_the_nearest_of_all(outcomes: dict[str, Outcome]) -> None:
+    folder = outcomes["regression"].folder
+    X = np.load(folder.parent / "d.npz")["X"]
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    items = Items.open(folder / "review.arrow")
+    placed = X[items.index]
+    gaps = np.linalg.norm(placed[:, None] - placed, axis=2)
+    np.fill_diagonal(gaps, np.inf)
+    shared = [len({*items.item(i).neighbours} & {*np.argsort(gaps[i])[:6].tolist()}) for i in range(len(items))]
+    assert np.mean(shared) > 5  # the encoder's scale is close to the deviations, not the same
 
 
 def test_suspects_of_numbers_are_the_planted_ones(outcomes: dict[str, Outcome]) -> None:

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from labelwise.errors import InputError
 from labelwise.numerics import neighbours
-from labelwise.numerics.neighbours import knn_pairs, matern_half
+from labelwise.numerics.neighbours import knn_pairs, matern_half, nearest
 
 
 def by_sorting(X: np.ndarray, k: int, metric: str, limit: float) -> list[list[int]]:
@@ -87,7 +87,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "X row 0, column 1 is not finite": lambda: matern_half(np.array([[0.0, np.inf]]), np.zeros((0, 2), dtype=int)),
     "metric is 'hamming'": lambda: knn_pairs(np.zeros((3, 2)), 1, "hamming"),
     "n_neighbors is 0": lambda: knn_pairs(np.zeros((3, 2)), 0),
-    "max_distance nan": lambda: knn_pairs(np.zeros((3, 2)), 1, max_distance=float("nan")),
+    "max_distance is nan": lambda: knn_pairs(np.zeros((3, 2)), 1, max_distance=float("nan")),
     "length_scale is 0": lambda: matern_half(np.zeros((3, 2)), np.zeros((0, 2), dtype=int), 0.0),
     "give a generator": lambda: knn_pairs(np.zeros((20_001, 1)), 1),
     "give at most 100": lambda: knn_pairs(np.zeros((20_001, 1)), 101, generator=np.random.default_rng(0)),
@@ -98,3 +98,22 @@ REFUSED: dict[str, Callable[[], Any]] = {
 def test_what_is_refused(message: str) -> None:
     with pytest.raises(InputError, match=message):
         REFUSED[message]()
+
+
+@pytest.mark.parametrize("by_trees", [False, True])
+def test_nearest_rows_come_nearest_first(by_trees: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    if by_trees:
+        monkeypatch.setattr(neighbours, "EXACT_ROWS", 10)
+    distances, found = nearest(X, 3, "euclidean", generator=np.random.default_rng(1))
+    all_distances = cdist(X, X)
+    np.fill_diagonal(all_distances, np.inf)
+    np.testing.assert_allclose(np.take_along_axis(all_distances, found, axis=1), distances, rtol=1e-4, atol=1e-3)
+    assert (np.diff(distances, axis=1) >= 0).all()
+    if not by_trees:
+        np.testing.assert_array_equal(found, np.argsort(all_distances, axis=1)[:, :3])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_rows_have_few_neighbours(count: int) -> None:
+    assert nearest(np.zeros((count, 2)), 5, "euclidean")[1].shape == (count, max(count - 1, 0))

@@ -98,6 +98,26 @@ def resize(pixels: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.ui
     return scaled
 
 
+def thumbnail(pixels: NDArray[np.uint8], side: int, *, smooth: bool = True) -> Any:
+    """A Pillow image of uint8 pixels (H, W) or (H, W, 1, 3 or 4), shrunk where it is larger than ``side``.
+
+    Not ``smooth``: every pixel is one that was there, as masks need.
+    """
+    from PIL import Image
+
+    flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    image = Image.fromarray(np.ascontiguousarray(flat))
+    image.thumbnail((side, side), Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)
+    return image
+
+
+def to_png(image: Any) -> bytes:
+    """A Pillow image as a PNG file."""
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG", optimize=True)
+    return encoded.getvalue()
+
+
 def _in_threads(work: Callable[[Source], Answer], sources: Sequence[Source]) -> list[Answer | str]:
     def guarded(source: Source) -> Answer | str:
         try:

@@ -16,9 +16,11 @@ from labelwise.job.options import Options
 from labelwise.job.parts import Parts
 from labelwise.job.prepare import Prepared, truth_to_score_by
 from labelwise.job.progress import Progress
+from labelwise.job.review_items import class_rows, write_review
 from labelwise.job.steps import AuditStep, LearnStep, run_audit, run_learn
 from labelwise.job.trust import TrustStep, run_trust
 from labelwise.report.findings import Findings
+from labelwise.review.items import FILE
 
 
 def run_classes(prepared: Prepared) -> tuple[dict[str, Any], Findings]:
@@ -37,6 +39,8 @@ def run_classes(prepared: Prepared) -> tuple[dict[str, Any], Findings]:
     folder = options.folder
     if audited is not None:
         outputs.write_audit(folder, examples, audited)
+        rows = class_rows(examples, audited, task.inputs, options.source, options.seed)
+        write_review(folder / FILE, examples, rows)
     if learnt is not None:
         outputs.write_predictions(folder, examples, parts, learnt, trusted)
         _save(inputs, examples, learnt, trusted, options)

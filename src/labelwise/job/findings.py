@@ -31,6 +31,7 @@ from labelwise.report.findings import (
 
 FILES = {
     "suspects.csv": "every suspect label, worst first",
+    "review.arrow": "what there is to look at and decide on; open it with: labelwise review",
     "labels.csv": "given label and corrected label of every row",
     "predictions.csv": "the robust model's label, probability and prediction set of every row; what sets promise "
     "holds for the parts that it did not learn from",
@@ -86,7 +87,7 @@ def _caveats(options: Options, audited: AuditStep | None, trusted: TrustStep | N
 
 
 def _is_written(name: str, audited: AuditStep | None, learnt: LearnStep | None) -> bool:
-    if name in ("suspects.csv", "labels.csv"):
+    if name in ("suspects.csv", "labels.csv", "review.arrow"):
         return audited is not None
     return learnt is not None if name in ("predictions.csv", "model/") else True
 

@@ -20,6 +20,36 @@ NUM_TREES, LEAF_ROWS, MOST_NEIGHBOURS = 4, 256, 100
 BLOCK_PAIRS = 1 << 18
 
 
+def nearest(
+    X: ArrayLike, n_neighbors: int, metric: str = "cosine", *, generator: np.random.Generator | None = None
+) -> tuple[Reals, Ints]:
+    """Distances and row numbers (n, k) of the rows nearest to each row of X (n, d), nearest first.
+
+    A row is no neighbour of itself; k is ``n_neighbors``, or n - 1 where that is less. Up to 20,000 rows the search is
+    exact, n^2 distances in blocks. Beyond, ``generator`` draws four trees that halve the rows along random directions,
+    and neighbours are searched within leaves of 256 rows: O(n log n), most of the true neighbours and otherwise near
+    ones; where fewer than k were met, distances are infinite. Raises InputError.
+    """
+    rows = _check_rows(X)
+    if metric not in METRICS:
+        raise InputError(f"metric is {metric!r}: choose one of {', '.join(METRICS)}.")
+    if n_neighbors < 1:
+        raise InputError(f"n_neighbors is {n_neighbors}: give at least 1.")
+    count = len(rows)
+    k = min(n_neighbors, count - 1)
+    if k < 1:
+        return np.zeros((count, 0)), np.zeros((count, 0), dtype=np.int64)
+    if count <= EXACT_ROWS:
+        return _exact(rows, k, metric)
+    if generator is None:
+        raise InputError(f"{count} rows are searched by random trees: give a generator to draw them.")
+    if k > MOST_NEIGHBOURS:
+        raise InputError(f"n_neighbors is {k}: among {count} rows give at most {MOST_NEIGHBOURS}.")
+    distances, found = _by_trees(rows, k, metric, generator)
+    order = np.argsort(distances, axis=1, kind="stable")
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(found, order, axis=1)
+
+
 def knn_pairs(
     X: ArrayLike,
     n_neighbors: int,
@@ -28,35 +58,19 @@ def knn_pairs(
     *,
     generator: np.random.Generator | None = None,
 ) -> Ints:
-    """Pairs (m, 2) int64 of rows of X (n, d), i < j, sorted: either is among the other's nearest neighbours.
+    """Pairs (m, 2) int64 of rows of X (n, d), i < j, sorted: either is among the other's ``nearest`` ones.
 
-    A row is no neighbour of itself; ``max_distance`` drops pairs at that distance or further. Up to 20,000 rows the
-    search is exact, n^2 distances in blocks. Beyond, ``generator`` draws four trees that halve the rows along random
-    directions, and neighbours are searched within leaves of 256 rows: O(n log n), most of the true neighbours and
-    otherwise near ones. Raises InputError.
+    ``max_distance`` drops pairs at that distance or further. Raises InputError.
     """
-    rows = _check_rows(X)
-    if metric not in METRICS:
-        raise InputError(f"metric is {metric!r}: choose one of {', '.join(METRICS)}.")
-    if n_neighbors < 1 or (max_distance is not None and not max_distance >= 0):
-        raise InputError(f"n_neighbors is {n_neighbors}, max_distance {max_distance}: give at least 1, and 0 or more.")
-    count = len(rows)
-    if count < 2:
-        return np.empty((0, 2), dtype=np.int64)
-    k = min(n_neighbors, count - 1)
-    if count <= EXACT_ROWS:
-        distances, found = _exact(rows, k, metric)
-    elif generator is None:
-        raise InputError(f"{count} rows are searched by random trees: give a generator to draw them.")
-    elif k > MOST_NEIGHBOURS:
-        raise InputError(f"n_neighbors is {k}: among {count} rows give at most {MOST_NEIGHBOURS}.")
-    else:
-        distances, found = _by_trees(rows, k, metric, generator)
+    if max_distance is not None and not max_distance >= 0:
+        raise InputError(f"max_distance is {max_distance}: give 0 or more.")
+    distances, found = nearest(X, n_neighbors, metric, generator=generator)
     is_near = np.isfinite(distances) if max_distance is None else distances < max_distance
     heads, places = np.nonzero(is_near)
     tails = found[heads, places]
+    count = len(distances)
     keys = np.unique(np.minimum(heads, tails) * count + np.maximum(heads, tails))
-    return np.stack(np.divmod(keys, count), axis=1)
+    return np.stack(np.divmod(keys, max(count, 1)), axis=1)
 
 
 def matern_half(X: ArrayLike, pairs: Ints, length_scale: float = 1.0) -> Floats:

@@ -5,7 +5,6 @@ or breaks the labels, blue for what withstands or mends them; shape or dash says
 """
 
 import base64
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from labelwise.data.pictures import thumbnail, to_png
 from labelwise.errors import InputError
 from labelwise.report.findings import (
     AuditFindings,
@@ -83,22 +83,15 @@ def picture_uri(picture: NDArray[np.uint8]) -> tuple[str, int, int, bool]:
     Takes (height, width) or (height, width, 1, 3 or 4); shrinks what is larger than 256 pixels. Raises InputError
     for any other shape or type.
     """
-    from PIL import Image
-
     pixels = np.asarray(picture)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    right_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    right_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))
     if pixels.dtype != np.uint8 or not right_shape or pixels.size == 0:
         raise InputError(
             f"a suspect's picture has shape {np.shape(picture)} and type {pixels.dtype}: "
             "pass uint8 pixels of shape (height, width) or (height, width, 1, 3 or 4)"
         )
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
-    encoded = io.BytesIO()
-    image.save(encoded, format="PNG", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
+    image = thumbnail(pixels, _PICTURE_SIDE)
+    uri = "data:image/png;base64," + base64.b64encode(to_png(image)).decode("ascii")
     return uri, image.width, image.height, max(image.size) < _PIXELATED_BELOW
 
 

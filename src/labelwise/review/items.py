@@ -104,9 +104,15 @@ class ItemWriter:
 
 
 @contextmanager
-def write_items(path: Path, *, task: str, classes: Sequence[str], name: str) -> Iterator[ItemWriter]:
-    """Yield a writer of items; the file becomes ``path`` when the block ends well. Raises OutputError."""
-    described = {"task": task, "classes": json.dumps(list(classes)), "name": printable(name), "labelwise": FILE}
+def write_items(
+    path: Path, *, task: str, classes: Sequence[str], name: str, colours: Sequence[str] = ()
+) -> Iterator[ItemWriter]:
+    """Yield a writer of items; the file becomes ``path`` when the block ends well. Raises OutputError.
+
+    ``colours`` are those of the classes in masks, as ``#rrggbb``, or empty.
+    """
+    lists = {"classes": json.dumps(list(classes)), "colours": json.dumps(list(colours))}
+    described = {"task": task, "name": printable(name)} | lists
     with atomic_write(path) as stream:
         writer = ItemWriter(stream, _schema(described))
         yield writer
@@ -124,6 +130,7 @@ class Items:
         self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])  # (batches + 1,)
         self.task, self.name = (metadata[key].decode() for key in (b"task", b"name"))
         self.classes: list[str] = json.loads(metadata[b"classes"])
+        self.colours: list[str] = json.loads(metadata[b"colours"])
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -140,5 +140,8 @@ class BagsJob(TaskJob):
     def write_labels(self, folder: Path) -> None:
         """Nothing: which row of a bag to change, a doubted count does not say."""
 
+    def write_review(self, path: Path) -> None:
+        """Nothing, for the same reason."""
+
     def _counts(self, bags: np.ndarray) -> dict[int, int]:
         return {int(bag): int(self.count[bag]) for bag in np.unique(bags)}

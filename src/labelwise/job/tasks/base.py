@@ -125,6 +125,10 @@ class TaskJob(ABC):
     def write_labels(self, folder: Path) -> None:
         """Write the corrected layer, given labels beside it, where the task has one."""
 
+    @abstractmethod
+    def write_review(self, path: Path) -> None:
+        """Write what ``labelwise review`` shows; nothing where no single label could be changed."""
+
     def check_facts(self) -> tuple[tuple[str, str], ...]:
         """Further numbers of the data, each with what it counts."""
         return ()

@@ -10,7 +10,9 @@ from labelwise.audit.multilabel import MultilabelAudit, audit_multilabel
 from labelwise.certainty.label_powerset import LabelPowersetICP
 from labelwise.estimators.multilabel_classifier import MultiLabelClassifier
 from labelwise.files import write_csv
+from labelwise.job.findings import FILES
 from labelwise.job.outputs import set_cell, share
+from labelwise.job.review_items import Row, seen, write_review
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
 from labelwise.job.trust import EXCHANGEABLE
 from labelwise.report.findings import AuditFindings, PredictionSets, Table, TrustFindings
@@ -19,6 +21,7 @@ GIVEN = "Calibration labels were taken as right: the promise is about given labe
 # Beyond so many label-sets a set says little; larger ones are counted as this many.
 MOST_SETS = 50
 CLASSES_SHOWN = 25
+PRESENT, ABSENT = "present", "absent"
 
 
 class MultilabelJob(TaskJob):
@@ -51,10 +54,11 @@ class MultilabelJob(TaskJob):
         )
         found = audit_multilabel(self.examples.given[rows], probs)
         issues = found.issues
-        self.suspects = [
-            self._suspect(int(rows[row]), int(column), int(given), float(prob))
+        self.issues = [
+            (int(rows[row]), int(column), int(given), float(prob))
             for row, column, given, prob in zip(*issues, strict=True)
         ]
+        self.suspects = [self._suspect(*each) for each in self.issues]
         self.corrected = self.examples.given.copy()
         self.corrected[rows[issues.row], issues.label_class] = 1 - issues.given
         self.metrics |= {
@@ -78,10 +82,29 @@ class MultilabelJob(TaskJob):
 
     def _suspect(self, row: int, column: int, given: int, prob: float) -> Suspect:
         name = self.examples.classes[column]
-        words = ("present", "absent") if given else ("absent", "present")
+        words = (PRESENT, ABSENT) if given else (ABSENT, PRESENT)
         why = f"given as {words[0]}; a model that never saw this row says present with {prob:.0%}"
         score = prob if given else 1 - prob
         return Suspect(row, f"{name}: {words[0]}", f"{name}: {words[1]}", score, why)
+
+    def write_review(self, path: Path) -> None:
+        """One item a doubted label of a row."""
+        self.files[path.name] = FILES[path.name]
+        write_review(path, self.examples, (self._review_row(*each) for each in self.issues))
+
+    def _review_row(self, row: int, column: int, given: int, prob: float) -> Row:
+        suspect = self._suspect(row, column, given, prob)
+        return {
+            **seen(self.examples, row),
+            "part": self.examples.classes[column],
+            "given": PRESENT if given else ABSENT,
+            "suggested": ABSENT if given else PRESENT,
+            "score": suspect.score,
+            "suspect": True,
+            "why": suspect.why,
+            "given_prob": suspect.score,
+            "suggested_prob": 1 - suspect.score,
+        }
 
     def _breakdown(self, found: MultilabelAudit) -> Table:
         frame = found.class_frame(self.examples.classes).head(CLASSES_SHOWN)

@@ -1,5 +1,6 @@
 """Numbers: residuals of models that never saw a row doubt its number; intervals say how sure predictions are."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import numpy as np
 from labelwise.audit.regression import audit_regression
 from labelwise.estimators.regressor import Regressor
 from labelwise.files import write_csv
+from labelwise.job.findings import FILES
 from labelwise.job.outputs import share
+from labelwise.job.review_items import Row, neighbours_in, seen, suspects_first, write_review
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
 from labelwise.job.tasks.numbers import audit_findings, audit_metrics
 from labelwise.job.trust import EXCHANGEABLE
@@ -68,9 +71,32 @@ class RegressionJob(TaskJob):
         ]
         self.corrected = self.examples.given.copy()
         self.corrected[rows[found.ranked]] = predicted[found.ranked]
+        self.found, self.predicted = found, predicted
         self.metrics |= audit_metrics(found, name) | self._against_truth(rows, found.is_issue)
         title = "Given numbers against predictions by models that never saw them"
         return audit_findings(self, found, given, predicted, (title, "given", "predicted"))
+
+    def write_review(self, path: Path) -> None:
+        """Every audited number beside its prediction, with the nearest rows."""
+        self.files[path.name] = FILES[path.name]
+        write_review(path, self.examples, self._review_rows())
+
+    def _review_rows(self) -> Iterator[Row]:
+        found, rows = self.found, self.parts.audited
+        reasons = {place: why for place, _, _, _, why in found.suspects()}
+        order = suspects_first(found)
+        near = neighbours_in(order, self.encoded[rows], self.options.seed)  # (m, k)
+        for place, neighbours in zip(order.tolist(), near.tolist(), strict=True):
+            row = int(rows[place])
+            yield {
+                **seen(self.examples, row),
+                "given": str(_given(self.examples.given[row])),
+                "suggested": str(_cell(self.predicted[place])),
+                "score": float(found.scores[place]),
+                "suspect": bool(found.is_issue[place]),
+                "why": reasons.get(place, "the prediction is about as far off as usual"),
+                "neighbours": neighbours,
+            }
 
     def _against_truth(self, rows: np.ndarray, is_issue: np.ndarray) -> dict[str, Any]:
         if self.examples.truth is None:

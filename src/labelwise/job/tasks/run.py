@@ -12,6 +12,7 @@ from labelwise.job.tasks.multilabel import MultilabelJob
 from labelwise.job.tasks.regression import RegressionJob
 from labelwise.job.tasks.segmentation import SegmentationJob
 from labelwise.report.findings import Findings
+from labelwise.review.items import FILE
 
 JOBS: dict[str, type[TaskJob]] = {
     "multilabel": MultilabelJob,
@@ -31,6 +32,7 @@ def run_task(prepared: Prepared) -> tuple[dict[str, Any], Findings]:
         audited = job.audit()
         job.write_suspects(folder / "suspects.csv")
         job.write_labels(folder)
+        job.write_review(folder / FILE)
     if "learn" not in options.skip:
         learnt = job.learn()
         if "trust" not in options.skip:

@@ -10,9 +10,11 @@ import torch
 
 from labelwise.audit.segmentation import SegmentationAudit, audit_segmentation
 from labelwise.certainty.calibration import expected_calibration_error, fit_temperature, softmax
+from labelwise.data.pictures import thumbnail, to_png
 from labelwise.estimators.segmenter import Segmenter
 from labelwise.files import atomic_write, write_csv
-from labelwise.job.findings import bins_of
+from labelwise.job.findings import FILES, bins_of
+from labelwise.job.review_items import PICTURE_SIDE, Row, seen, write_review
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
 from labelwise.labels.masks import IGNORE
 from labelwise.numerics.segmentation_metrics import ConfusionIoU
@@ -24,6 +26,7 @@ IMAGES_AT_ONCE = 8
 PIXELS_A_PART = 50_000
 PAIRS_SHOWN = 15
 MASK_NAME = re.compile(r"\d{6,}\.png")  # what a run writes, and so may remove
+GOLDEN = 0.618034  # steps of this part of the circle keep any number of hues apart
 PREDICTED, CORRECTED = "predicted-masks", "corrected-masks"
 NOISY = "Calibration pixels were taken as right: where masks are wrong at borders, confidence there is too low."
 
@@ -120,6 +123,32 @@ class SegmentationJob(TaskJob):
         picture = self.examples.inputs[suspect.row]
         return {"picture": overlay(picture, self.found.issue_mask(image))}
 
+    def write_review(self, path: Path) -> None:
+        """One item an image with doubted pixels: its mask as given and as suggested."""
+        self.files[path.name] = FILES[path.name]
+        colours = class_colours(self.examples.num_classes)
+        rows = zip(self.suspects, self.found.ranked.tolist(), strict=True)
+        shown = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours.tolist()]
+        write_review(path, self.examples, (self._review_row(*each, colours) for each in rows), shown)
+
+    def _review_row(self, suspect: Suspect, image: int, colours: np.ndarray) -> Row:
+        given = self.examples.given[suspect.row]
+        return {
+            **seen(self.examples, suspect.row),
+            "given": suspect.given,
+            "suggested": suspect.suggested,
+            "score": suspect.score,
+            "suspect": True,
+            "why": suspect.why,
+            "given_mask": mask_file(given, colours),
+            "suggested_mask": mask_file(self._corrected(image), colours),
+        }
+
+    def _corrected(self, image: int) -> np.ndarray:
+        """The given mask (H, W) of an audited image with the doubted pixels changed."""
+        suggestion = self.found.suggestion(image)
+        return np.where(suggestion == IGNORE, self.examples.given[self.audited_rows[image]], suggestion)
+
     def trust(self, fitted: Fitted) -> TrustFindings:
         """One temperature for all pixels, fitted on the calibration images."""
         logits, labels = self._pixels(fitted, self.parts.calibration, self.examples.given)
@@ -168,9 +197,7 @@ class SegmentationJob(TaskJob):
         masks = _fresh(folder / CORRECTED)
         for image in self.found.ranked:
             row = int(self.audited_rows[image])
-            suggestion = self.found.suggestion(int(image))
-            corrected = np.where(suggestion == IGNORE, self.examples.given[row], suggestion)
-            _write_mask(masks / f"{int(self.examples.index[row]):06d}.png", corrected)
+            _write_mask(masks / f"{int(self.examples.index[row]):06d}.png", self._corrected(int(image)))
         self.files[f"{CORRECTED}/"] = "masks of the images with suspected pixels, those changed; named by index"
 
     def _predicted(self, model: Segmenter, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -231,6 +258,23 @@ def overlay(picture: np.ndarray, doubted: np.ndarray) -> np.ndarray:
     shown = shown.copy()
     shown[doubted] = (0.35 * shown[doubted] + 0.65 * np.array([255, 120, 0])).astype(np.uint8)
     return shown
+
+
+def class_colours(count: int) -> np.ndarray:
+    """Colours (count, 3) uint8 of classes, as far apart as the hues of so many can be."""
+    import colorsys
+
+    hues = (np.arange(count) * GOLDEN) % 1
+    return np.array([[round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, 0.95)] for hue in hues], np.uint8)
+
+
+def mask_file(mask: np.ndarray, colours: np.ndarray) -> bytes:
+    """A mask (H, W) as a PNG file in the classes' ``colours``; unlabelled pixels, and class 0, are see-through."""
+    known = mask != IGNORE
+    pixels = np.zeros((*mask.shape, 4), np.uint8)
+    pixels[known, :3] = colours[mask[known]]
+    pixels[..., 3] = 255 * (known & (mask > 0))
+    return to_png(thumbnail(pixels, PICTURE_SIDE, smooth=False))
 
 
 def _fresh(folder: Path) -> Path:
