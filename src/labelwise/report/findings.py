@@ -223,6 +223,25 @@ class TrustFindings:
 
 
 @dataclass(frozen=True)
+class ReviewFindings:
+    """What people decided on labels before this run, and what changed by it.
+
+    Of `decided` labels `changed` got another one, `excluded` count as unlabelled, `left` stay as given because people
+    could not tell or disagree. `agreement` is the share of pairs of reviewers that agree, None where no two looked at
+    the same label. `compared` has the numbers of the run before and of this one; `notes` say what they can tell.
+    """
+
+    reviewers: int
+    decided: int
+    changed: int
+    excluded: int
+    left: int
+    agreement: float | None = None
+    compared: Table | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Findings:
     """Everything the report shows. `kind` is what a row is (`pictures`, `table`, `texts`, `nodes`); `files`
     names each file beside the report and what is in it; `notes` are whole sentences.
@@ -241,6 +260,7 @@ class Findings:
     audit: AuditFindings | None = None
     learn: LearnFindings | None = None
     trust: TrustFindings | None = None
+    review: ReviewFindings | None = None
 
     @property
     def truth_known(self) -> bool:

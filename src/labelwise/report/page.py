@@ -61,6 +61,7 @@ def render(findings: Findings) -> str:
         headlines=words.headlines(findings),
         noun=words.noun(findings.kind),
         counted=words.counted,
+        decisions=words.decisions,
         figures=figures,
         is_own_file=lambda name: _OWN_FILE.fullmatch(name) is not None,
         **_limits(),

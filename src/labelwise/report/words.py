@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from labelwise.report.findings import AuditFindings, Findings, Intervals, LearnFindings, TrustFindings
+from labelwise.report.findings import AuditFindings, Findings, Intervals, LearnFindings, ReviewFindings, TrustFindings
 
 _JOINERS = "\u200c\u200d"  # they hold emoji and Indic letters together
 _SPACES = "\t\n\r "
@@ -152,6 +152,19 @@ def headlines(findings: Findings) -> list[Headline]:
         found.append(_learn_headline(findings.learn, findings.audit))
     if findings.trust is not None:
         found.append(_trust_headline(findings.trust))
+    return found
+
+
+def decisions(review: ReviewFindings) -> list[str]:
+    """What people decided on, in sentences."""
+    people = counted(review.reviewers, "person", "people")
+    found = [
+        f"{people} decided on {counted(review.decided, 'label', 'labels')}: {count(review.changed)} changed, "
+        f"{count(review.excluded)} taken out, {count(review.left)} left as given because nobody could tell or people "
+        "disagree, the others confirmed."
+    ]
+    if review.agreement is not None:
+        found.append(f"Where two people looked at the same label, {about(review.agreement)} of the pairs agree.")
     return found
 
 
