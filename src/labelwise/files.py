@@ -115,6 +115,19 @@ def neutralise(cell: object) -> object:
     return "'" + cell if cell.startswith(_FORMULA_STARTS) else cell
 
 
+def guard(text: str) -> str:
+    """Text that no spreadsheet runs as a formula, and that ``unguard`` turns back.
+
+    An apostrophe goes before what starts with ``= + - @``, a tab, a carriage return, or an apostrophe.
+    """
+    return f"'{text}" if text.startswith(("'", *_FORMULA_STARTS)) else text
+
+
+def unguard(text: str) -> str:
+    """What ``guard`` was given."""
+    return text.removeprefix("'")
+
+
 def printable(name: str | Path) -> str:
     """A path or name on one line: what does not print (control and bidirectional characters, surrogates) escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(name))

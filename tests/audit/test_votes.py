@@ -8,6 +8,7 @@ from labelwise.audit.votes import (
     aggregate_votes,
     dawid_skene,
     estimated_errors,
+    fleiss_kappa,
     is_label_error,
     majority_vote,
     read_multilabel_votes,
@@ -261,3 +262,30 @@ def test_empty_and_unreadable_files(tmp_path) -> None:
     (tmp_path / "torn.json").write_text("[{")
     with pytest.raises(InputError, match="cannot be read"):
         read_votes(tmp_path / "torn.json")
+
+
+def test_kappa_is_that_of_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 4, (30, 3))
+    items = [row for row in counts.tolist() if sum(row) > 1]
+    per_item = []
+    for row in items:
+        votes = [option for option, count in enumerate(row) for _ in range(count)]
+        pairs = [(a, b) for a in range(len(votes)) for b in range(len(votes)) if a != b]
+        per_item.append(sum(votes[a] == votes[b] for a, b in pairs) / len(pairs))
+    total = sum(map(sum, items))
+    by_chance = sum((sum(row[option] for row in items) / total) ** 2 for option in range(3))
+    expected = (sum(per_item) / len(per_item) - by_chance) / (1 - by_chance)
+    assert fleiss_kappa(counts) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [([[2, 0], [0, 2]], 1.0), ([[1, 1], [1, 1]], -1.0), ([[2, 0], [3, 0]], None), ([[1, 0], [0, 1]], None)],
+)
+def test_kappa_at_its_ends(counts: list[list[int]], expected: float | None) -> None:
+    assert fleiss_kappa(counts) == expected
+
+
+def test_kappa_without_items() -> None:
+    assert fleiss_kappa(np.zeros((0, 3), dtype=np.int64)) is None

@@ -250,6 +250,23 @@ def dawid_skene(
     return DawidSkene(posterior, matrices, prior, np.asarray(objective), converged)
 
 
+def fleiss_kappa(counts: ArrayLike) -> float | None:
+    """Agreement beyond chance, (P - P_e) / (1 - P_e), of (items, options) counts of votes (Fleiss 1971).
+
+    P is the mean over items of the share of their pairs of votes that agree, P_e the sum of squared shares of the
+    options. Items may have different numbers of votes, those with fewer than two are left out. None where no item has
+    two, or all votes are for one option. Raises InputError for negative counts. O(items * options).
+    """
+    table = _check_counts(counts)
+    table = table[table.sum(axis=1) > 1]  # (m, options)
+    if not len(table):
+        return None
+    votes = table.sum(axis=1)  # (m,)
+    observed = ((table * (table - 1)).sum(axis=1) / (votes * (votes - 1))).mean()
+    expected = ((table.sum(axis=0) / votes.sum()) ** 2).sum()
+    return float((observed - expected) / (1 - expected)) if expected < 1 else None
+
+
 def read_votes(path: str | Path) -> VoteRecords:
     """Read a JSON list of vote records (the format of cleanlab/label-errors `mturk/*.json`).
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelwise.errors import InputError
-from labelwise.files import atomic_write
+from labelwise.files import atomic_write, guard, unguard
 from labelwise.labels.check import check_labels
 from labelwise.labels.corrections import Corrections
 
@@ -41,8 +41,6 @@ class Change:
 COLUMNS = tuple(field.name for field in fields(Change))
 NUMBERS = ("action", "index", "before", "after", "undoes")
 TEXTS = ("who", "when", "why")
-# Text that a spreadsheet would run as a formula, and the apostrophe that keeps it from doing so.
-GUARDED = ("'", "=", "+", "-", "@", "\t", "\r")
 
 
 class LabelLayer:
@@ -260,8 +258,7 @@ def _to_csv(records: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
     for record in records:
-        guarded = {name: f"'{record[name]}" for name in TEXTS if record[name].startswith(GUARDED)}
-        writer.writerow({**record, **guarded})
+        writer.writerow({**record, **{name: guard(record[name]) for name in TEXTS}})
     return buffer.getvalue()
 
 
@@ -273,7 +270,7 @@ def _from_csv(text: str) -> list[dict[str, Any]]:
     for number, row in enumerate(reader):
         try:
             numbers = {name: None if name == "undoes" and row[name] == "" else int(row[name]) for name in NUMBERS}
-            texts = {name: row[name].removeprefix("'") for name in TEXTS}
+            texts = {name: unguard(row[name]) for name in TEXTS}
         except (AttributeError, ValueError, TypeError) as error:
             raise InputError(f"record {number} is not whole ({error}): restore the file.") from error
         records.append({**row, **numbers, **texts})
