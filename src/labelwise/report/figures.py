@@ -6,15 +6,30 @@ or breaks the labels, blue for what withstands or mends them; shape or dash says
 
 import base64
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from labelwise.data.pictures import thumbnail, to_png
 from labelwise.errors import InputError
+from labelwise.report.drawing import (
+    WIDTH,
+    Figure,
+    Scale,
+    anchor,
+    apart,
+    axis_x,
+    axis_y,
+    full_step,
+    round_ticks,
+    rounded,
+    svg_of,
+    tag,
+    text_at,
+)
 from labelwise.report.findings import (
     AuditFindings,
     CheckFindings,
@@ -25,7 +40,7 @@ from labelwise.report.findings import (
     TrainingRun,
     TrustFindings,
 )
-from labelwise.report.words import about, capitalised, clean, count, measured, percent, short, wilson
+from labelwise.report.words import about, capitalised, count, measured, percent, short, wilson
 
 MATRIX_CLASSES = 20
 _LEVELS = 8
@@ -33,20 +48,8 @@ _TABLE_EPOCHS = 25
 _TABLE_POINTS = 50
 _PICTURE_SIDE = 256
 _PIXELATED_BELOW = 100
-_WIDTH = 360
-_DESCRIPTION = 300
 _SIZE_BUCKETS = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 10), (11, 20), (21, 50), (51, 100))
 _SIZES_SHOWN_SINGLY = 9
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawing, its caption, and its numbers: a header and rows of cells."""
-
-    svg: Markup
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -100,24 +103,24 @@ def noise_interval(audit: AuditFindings) -> Figure:
     rate = audit.noise_rate or 0.0
     values = [rate, audit.noise_rate_high, audit.noise_rate_true or 0.0]
     top = min(1.0, max(0.2, math.ceil(max(filter(math.isfinite, values), default=0.0) * 12.5) / 10))
-    x, y = _Scale(0, top, 12, _WIDTH - 16), 46
-    drawing = [_axis_x(x, 70, _ticks(0, top), 58)]
+    x, y = Scale(0, top, 12, WIDTH - 16), 46
+    drawing = [axis_x(x, 70, round_ticks(0, top), 58)]
     if math.isfinite(audit.noise_rate_low) and math.isfinite(audit.noise_rate_high):
         width = max(2.0, x(audit.noise_rate_high) - x(audit.noise_rate_low))
-        drawing.append(_tag("rect", class_="band wrong", x=x(audit.noise_rate_low), y=y - 10, width=width, height=20))
-    drawing.append(_tag("circle", class_="dot wrong", cx=x(rate), cy=y, r=5.5))
-    drawing.append(_text(x(rate), 22, f"estimate {percent(rate)}", "strong", _anchor(x, rate)))
+        drawing.append(tag("rect", class_="band wrong", x=x(audit.noise_rate_low), y=y - 10, width=width, height=20))
+    drawing.append(tag("circle", class_="dot wrong", cx=x(rate), cy=y, r=5.5))
+    drawing.append(text_at(x(rate), 22, f"estimate {percent(rate)}", "strong", anchor(x, rate)))
     rows = [("estimate", percent(rate))]
     rows += [("lower end", percent(audit.noise_rate_low)), ("upper end", percent(audit.noise_rate_high))]
     height = 92
     if audit.noise_rate_true is not None:
         true = audit.noise_rate_true
         height = 114
-        drawing.append(_tag("line", class_="truth", x1=x(true), x2=x(true), y1=y + 10, y2=96))
-        drawing.append(_text(x(true), 110, f"true {percent(true)}", "strong", _anchor(x, true)))
+        drawing.append(tag("line", class_="truth", x1=x(true), x2=x(true), y1=y + 10, y2=96))
+        drawing.append(text_at(x(true), 110, f"true {percent(true)}", "strong", anchor(x, true)))
         rows.append(("true", percent(true)))
     description = "; ".join(f"{name} {value}" for name, value in rows)
-    svg = _svg("noise", "Share of wrong labels", description, height, drawing)
+    svg = svg_of("noise", "Share of wrong labels", description, height, drawing)
     return Figure(svg, "Share of wrong labels, with its interval.", ("", "share of labels"), tuple(rows))
 
 
@@ -128,23 +131,23 @@ def accuracy_bars(learn: LearnFindings) -> Figure:
     if learn.accuracy_early_stopped is not None:
         bars.append((f"{learn.baseline_name}, stopped early", learn.accuracy_early_stopped, "wrong soft"))
     bars.append((f"{learn.robust_name}, last epoch", learn.accuracy_robust, "right"))
-    x = _Scale(0, 1, 0, _WIDTH - 52)
+    x = Scale(0, 1, 0, WIDTH - 52)
     drawing, rows = [], []
     for position, (name, accuracy, kind) in enumerate(bars):
         y = 16 + 46 * position
         interval = wilson(accuracy, learn.measured_rows) if shares else None
-        drawing.append(_text(0, y, short(name, 46), "", "start"))
-        drawing.append(_tag("rect", class_="lane", x=0, y=y + 7, width=x(1), height=14, rx=2))
-        drawing.append(_tag("rect", class_=f"bar {kind}", x=0, y=y + 7, width=x(accuracy), height=14, rx=2))
-        drawing.append(_text(_WIDTH, y + 19, measured(accuracy, learn.metric), "strong", "end"))
+        drawing.append(text_at(0, y, short(name, 46), "", "start"))
+        drawing.append(tag("rect", class_="lane", x=0, y=y + 7, width=x(1), height=14, rx=2))
+        drawing.append(tag("rect", class_=f"bar {kind}", x=0, y=y + 7, width=x(accuracy), height=14, rx=2))
+        drawing.append(text_at(WIDTH, y + 19, measured(accuracy, learn.metric), "strong", "end"))
         if interval:
             ends = {"x1": x(interval[0]), "x2": x(interval[1]), "y1": y + 14, "y2": y + 14}
-            drawing += [_tag("line", class_="whisker under", **ends), _tag("line", class_="whisker", **ends)]
+            drawing += [tag("line", class_="whisker under", **ends), tag("line", class_="whisker", **ends)]
         between = [" to ".join(map(percent, interval)) if interval else "–"] if shares else []
         rows.append((name, measured(accuracy, learn.metric), *between))
     description = "; ".join(f"{row[0]}: {row[1]}" for row in rows)
     title = f"{capitalised(learn.metric)} on {learn.measured_on}"
-    svg = _svg("accuracy", title, description, 46 * len(bars), drawing)
+    svg = svg_of("accuracy", title, description, 46 * len(bars), drawing)
     whiskers = " Thin lines: 95% interval from the number of examples." if shares and learn.measured_rows else ""
     header = ("model", learn.metric, "95% interval") if shares else ("model", learn.metric)
     return Figure(svg, f"{title}.{whiskers}", header, tuple(rows))
@@ -157,28 +160,28 @@ def coverage_lanes(trust: TrustFindings) -> Figure | None:
         return None
     lowest = min([trust.coverage_promised, *(value for each in measured for value, _ in _coverages(each))])
     bottom = max(0.0, math.floor((lowest - 0.02) * 10) / 10)
-    x, foot = _Scale(bottom, 1, 12, _WIDTH - 16), 30 + 46 * len(measured)
+    x, foot = Scale(bottom, 1, 12, WIDTH - 16), 30 + 46 * len(measured)
     promised = x(trust.coverage_promised)
     drawing = [
-        _axis_x(x, foot + 14, _ticks(bottom, 1), foot),
-        _tag("line", class_="truth", x1=promised, x2=promised, y1=18, y2=foot),
-        _text(
-            promised, 12, f"promised {about(trust.coverage_promised)}", "strong", _anchor(x, trust.coverage_promised)
+        axis_x(x, foot + 14, round_ticks(bottom, 1), foot),
+        tag("line", class_="truth", x1=promised, x2=promised, y1=18, y2=foot),
+        text_at(
+            promised, 12, f"promised {about(trust.coverage_promised)}", "strong", anchor(x, trust.coverage_promised)
         ),
     ]
     rows = []
     for position, each in enumerate(measured):
         y = 36 + 46 * position
-        drawing.append(_text(12, y, short(each.name, 40), "halo", "start"))
-        drawing.append(_tag("line", class_="rule", x1=12, x2=x(1), y1=y + 18, y2=y + 18))
+        drawing.append(text_at(12, y, short(each.name, 40), "halo", "start"))
+        drawing.append(tag("line", class_="rule", x1=12, x2=x(1), y1=y + 18, y2=y + 18))
         for value, on_truth in _coverages(each):
             kind = "dot right" if on_truth else "ring"
-            drawing.append(_tag("circle", class_=kind, cx=x(value), cy=y + 18, r=5.5))
+            drawing.append(tag("circle", class_=kind, cx=x(value), cy=y + 18, r=5.5))
         rows.append((each.name, percent(each.coverage_true), percent(each.coverage_given), f"{each.mean_size:.2f}"))
     description = f"promised {percent(trust.coverage_promised)}; " + "; ".join(
         f"{name}: true label {true}, given label {given}" for name, true, given, _ in rows
     )
-    svg = _svg("coverage", "How often the sets hold the label", description, foot + 34, drawing)
+    svg = svg_of("coverage", "How often the sets hold the label", description, foot + 34, drawing)
     caption = "How often the sets hold the true label (filled) and the given label (ring)."
     if all(each.coverage_true is None for each in measured):
         caption = "How often the sets hold the given label, wrong ones included; the promise is about the true label."
@@ -222,22 +225,22 @@ def scatter(points: Scatter) -> Figure:
     """Given against predicted numbers, those under suspicion in orange; the table has the marked ones only."""
     low = min(*points.x, *points.y)
     high = max(*points.x, *points.y)
-    x, y = _Scale(low, high, 56, _WIDTH - 16), _Scale(low, high, 254, 14)
-    ticks = _ticks(low, high)
-    drawing = [_axis_y(y, ticks, x.start, x.stop, percent_axis=False)]
-    drawing += [_text(x(tick), 272, f"{tick:g}", "", "middle") for tick in ticks]
-    drawing.append(_tag("line", class_="diagonal", x1=x(low), y1=y(low), x2=x(high), y2=y(high)))
-    drawing.append(_text((x.start + x.stop) / 2, 290, points.x_name, "", "middle"))
+    x, y = Scale(low, high, 56, WIDTH - 16), Scale(low, high, 254, 14)
+    ticks = round_ticks(low, high)
+    drawing = [axis_y(y, ticks, x.start, x.stop, percent_axis=False)]
+    drawing += [text_at(x(tick), 272, f"{tick:g}", "", "middle") for tick in ticks]
+    drawing.append(tag("line", class_="diagonal", x1=x(low), y1=y(low), x2=x(high), y2=y(high)))
+    drawing.append(text_at((x.start + x.stop) / 2, 290, points.x_name, "", "middle"))
     order = sorted(range(len(points.x)), key=lambda place: points.marked[place])
     for place in order:
         style = "dot wrong see" if points.marked[place] else "dot right see"
-        drawing.append(_tag("circle", class_=style, cx=x(points.x[place]), cy=y(points.y[place]), r=2.5))
+        drawing.append(tag("circle", class_=style, cx=x(points.x[place]), cy=y(points.y[place]), r=2.5))
     rows = tuple(
         (f"{points.x[place]:.4g}", f"{points.y[place]:.4g}")
         for place in order[::-1][:_TABLE_POINTS]
         if points.marked[place]
     )
-    svg = _svg("scatter", points.title, f"{sum(points.marked)} of {len(points.x)} points are marked", 296, drawing)
+    svg = svg_of("scatter", points.title, f"{sum(points.marked)} of {len(points.x)} points are marked", 296, drawing)
     caption = f"{points.title}: up {points.y_name}, across {points.x_name}; orange is under suspicion."
     return Figure(svg, caption, (points.x_name, points.y_name), rows)
 
@@ -280,8 +283,8 @@ def curves(learn: LearnFindings) -> list[Figure]:
 
 def swatch(role: str) -> Markup:
     """A piece of a run's line, for the legend."""
-    line = _tag("line", class_=f"curve {_KIND[role]}", x1=1, x2=27, y1=5, y2=5)
-    return _tag("svg", line, class_="swatch", viewBox="0 0 28 10", width=28, height=10, aria_hidden="true")
+    line = tag("line", class_=f"curve {_KIND[role]}", x1=1, x2=27, y1=5, y2=5)
+    return tag("svg", line, class_="swatch", viewBox="0 0 28 10", width=28, height=10, aria_hidden="true")
 
 
 def reliability(trust: TrustFindings) -> list[Figure]:
@@ -304,26 +307,26 @@ def set_sizes(trust: TrustFindings) -> Figure | None:
     buckets = _buckets(largest)
     shares = [[_share_between(each, *bucket) for bucket in buckets] for each in kinds]
     names = [f"{low}" if low == high else f"{low}–{high}" for low, high in buckets]
-    top = _full_step(max(map(max, shares)))
-    x, y = _Scale(0, len(buckets), 40, _WIDTH - 4), _Scale(0, top, 172, 14)
-    drawing = [_axis_y(y, _ticks(0, top), x(0), _WIDTH - 4, percent_axis=True)]
+    top = full_step(max(map(max, shares)))
+    x, y = Scale(0, len(buckets), 40, WIDTH - 4), Scale(0, top, 172, 14)
+    drawing = [axis_y(y, round_ticks(0, top), x(0), WIDTH - 4, percent_axis=True)]
     step = x(1) - x(0)
     thick = min(22.0, 0.8 * step / len(kinds))
     for position, name in enumerate(names):
         centre = x(position + 0.5)
-        drawing.append(_text(centre, 190, name, "", "middle"))
+        drawing.append(text_at(centre, 190, name, "", "middle"))
         for order, each in enumerate(kinds):
             left = centre + thick * (order - len(kinds) / 2)
             value = shares[order][position]
             style = f"bar {_set_style(each, trust)}"
-            drawing.append(_tag("rect", class_=style, x=left + 1, y=y(value), width=thick - 2, height=172 - y(value)))
-    drawing.append(_text(_WIDTH - 4, 208, f"{kinds[0].members} in the set", "", "end"))
+            drawing.append(tag("rect", class_=style, x=left + 1, y=y(value), width=thick - 2, height=172 - y(value)))
+    drawing.append(text_at(WIDTH - 4, 208, f"{kinds[0].members} in the set", "", "end"))
     rows = tuple(
         (name, *(percent(shares[order][position]) for order in range(len(kinds))))
         for position, name in enumerate(names)
     )
     description = "; ".join(f"{each.name}: {each.mean_size:.2f} classes on average" for each in kinds)
-    svg = _svg("sizes", "Sizes of the prediction sets", description, 214, drawing)
+    svg = svg_of("sizes", "Sizes of the prediction sets", description, 214, drawing)
     return Figure(
         svg, f"How many {kinds[0].members} a set holds.", (kinds[0].members, *(each.name for each in kinds)), rows
     )
@@ -331,99 +334,16 @@ def set_sizes(trust: TrustFindings) -> Figure | None:
 
 def set_swatch(sets: PredictionSets, trust: TrustFindings) -> Markup:
     """A piece of a kind's bars, for the legend."""
-    box = _tag("rect", class_=f"bar {_set_style(sets, trust)}", x=1, y=1, width=10, height=10)
-    return _tag("svg", box, class_="swatch", viewBox="0 0 12 12", width=12, height=12, aria_hidden="true")
+    box = tag("rect", class_=f"bar {_set_style(sets, trust)}", x=1, y=1, width=10, height=10)
+    return tag("svg", box, class_="swatch", viewBox="0 0 12 12", width=12, height=12, aria_hidden="true")
 
 
 _KIND = {"baseline": "wrong", "robust": "right", "other": "plain"}
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """A straight map from values to places in the drawing; what lies outside is drawn at the edge."""
-
-    low: float
-    high: float
-    start: float
-    stop: float
-
-    def __call__(self, value: float) -> float:
-        part = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
-        part = min(1.0, max(0.0, part)) if math.isfinite(part) else 0.0
-        return self.start + part * (self.stop - self.start)
-
-
-def _tag(name: str, *children: str, **attributes: str | float) -> Markup:
-    written = Markup("").join(
-        Markup(' {}="{}"').format(
-            key.rstrip("_").replace("_", "-"), _number(value) if isinstance(value, int | float) else value
-        )
-        for key, value in attributes.items()
-    )
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, Markup("").join(map(escape, children)))
-
-
-def _number(value: float) -> str:
-    return f"{round(value, 1):g}"
-
-
-def _text(x: float, y: float, text: str, style: str, anchor: str) -> Markup:
-    return _tag("text", text, x=x, y=y, class_=style, text_anchor=anchor)
-
-
-def _svg(key: str, title: str, description: str, height: float, drawing: Iterable[Markup]) -> Markup:
-    return _tag(
-        "svg",
-        _tag("title", title, id=f"{key}-title"),
-        _tag("desc", clean(description, _DESCRIPTION)[0], id=f"{key}-desc"),
-        *drawing,
-        viewBox=f"0 0 {_WIDTH} {_number(height)}",
-        role="img",
-        aria_labelledby=f"{key}-title {key}-desc",
-    )
-
-
-def _anchor(x: _Scale, value: float) -> str:
-    part = (x(value) - x.start) / (x.stop - x.start)
-    return "start" if part < 0.18 else "end" if part > 0.82 else "middle"
-
-
-def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round values from low to high, about as many as wanted."""
-    if high <= low:
-        return [low]
-    rough = (high - low) / wanted
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [step * index for index in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def _full_step(share: float) -> float:
-    """The smallest round end of an axis that has room for the share."""
-    return next((end for end in (0.1, 0.2, 0.4, 0.6, 0.8) if share <= end), 1.0)
-
-
-def _axis_x(x: _Scale, y: float, ticks: Sequence[float], line: float) -> Markup:
-    parts = [_tag("line", class_="axis", x1=x.start, x2=x.stop, y1=line, y2=line)]
-    for tick in ticks:
-        parts.append(_tag("line", class_="axis", x1=x(tick), x2=x(tick), y1=line, y2=line + 4))
-        parts.append(_text(x(tick), y + 5, f"{100 * tick:g}%", "", "middle"))
-    return Markup("").join(parts)
-
-
-def _axis_y(y: _Scale, ticks: Sequence[float], left: float, right: float, *, percent_axis: bool) -> Markup:
-    parts = []
-    for tick in ticks:
-        parts.append(_tag("line", class_="grid", x1=left, x2=right, y1=y(tick), y2=y(tick)))
-        label = f"{round(100 * tick, 1):g}%" if percent_axis else f"{tick:g}"
-        parts.append(_text(left - 6, y(tick) + 4, label, "", "end"))
-    return Markup("").join(parts)
-
-
 def _bar(share: float) -> Markup:
-    bar = _tag("rect", class_="bar plain", x=0, y=0, width=100 * share, height=10)
-    return _tag("svg", bar, class_="count", viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true")
+    bar = tag("rect", class_="bar plain", x=0, y=0, width=100 * share, height=10)
+    return tag("svg", bar, class_="count", viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true")
 
 
 def _coverages(sets: PredictionSets) -> list[tuple[float, bool]]:
@@ -474,38 +394,38 @@ def _curve_panel(
         return None
     epochs = max(len(line) for _, line in lines)
     low, high = _value_range([value for _, line in lines for value in line if math.isfinite(value)], shares)
-    x, y = _Scale(1, max(2, epochs), 44, _WIDTH - 56), _Scale(low, high, 176, 14)
-    drawing = [_axis_y(y, _ticks(low, high), x.start, x.stop, percent_axis=shares)]
-    epoch_ticks = sorted({1, epochs, *(round(tick) for tick in _ticks(1, epochs, 3) if tick < 0.88 * epochs)})
-    drawing += [_text(x(tick), 194, f"{tick}", "", "middle") for tick in epoch_ticks]
-    drawing.append(_text((x.start + x.stop) / 2, 210, "epoch", "", "middle"))
+    x, y = Scale(1, max(2, epochs), 44, WIDTH - 56), Scale(low, high, 176, 14)
+    drawing = [axis_y(y, round_ticks(low, high), x.start, x.stop, percent_axis=shares)]
+    epoch_ticks = sorted({1, epochs, *(round(tick) for tick in round_ticks(1, epochs, 3) if tick < 0.88 * epochs)})
+    drawing += [text_at(x(tick), 194, f"{tick}", "", "middle") for tick in epoch_ticks]
+    drawing.append(text_at((x.start + x.stop) / 2, 210, "epoch", "", "middle"))
     ends = []
     for run, line in lines:
         drawing.append(_polyline(line, x, y, _KIND[run.role]))
         last = max(index for index, value in enumerate(line) if math.isfinite(value))
         ends.append((y(line[last]), percent(line[last]) if shares else f"{line[last]:.3g}", _KIND[run.role]))
-        drawing.append(_tag("circle", class_=f"dot {_KIND[run.role]}", cx=x(last + 1), cy=y(line[last]), r=3.5))
+        drawing.append(tag("circle", class_=f"dot {_KIND[run.role]}", cx=x(last + 1), cy=y(line[last]), r=3.5))
         if run.role == "baseline" and stopped and stopped <= len(line) and math.isfinite(line[stopped - 1]):
-            drawing.append(_tag("circle", class_="ring wrong", cx=x(stopped), cy=y(line[stopped - 1]), r=6))
+            drawing.append(tag("circle", class_="ring wrong", cx=x(stopped), cy=y(line[stopped - 1]), r=6))
     drawing += [
-        _text(x.stop + 8, place + 4, text, f"strong {kind}-ink", "start") for place, text, kind in _apart(ends, 15)
+        text_at(x.stop + 8, place + 4, text, f"strong {kind}-ink", "start") for place, text, kind in apart(ends, 15)
     ]
     rows = tuple((str(epoch + 1), *(_value_at(line, epoch, shares) for _, line in lines)) for epoch in _some(epochs))
     description = "; ".join(f"{run.name} ends at {_value_at(line, len(line) - 1, shares)}" for run, line in lines)
-    svg = _svg(f"curve-{key}", title, description, 216, drawing)
+    svg = svg_of(f"curve-{key}", title, description, 216, drawing)
     return Figure(svg, title, ("epoch", *(run.name for run, _ in lines)), rows)
 
 
-def _polyline(line: Sequence[float], x: _Scale, y: _Scale, kind: str) -> Markup:
+def _polyline(line: Sequence[float], x: Scale, y: Scale, kind: str) -> Markup:
     """A line through the epochs that were measured, broken where one was not."""
     path, pen_down = [], False
     for epoch, value in enumerate(line, start=1):
         if not math.isfinite(value):
             pen_down = False
             continue
-        path.append(f"{'L' if pen_down else 'M'}{_number(x(epoch))} {_number(y(value))}")
+        path.append(f"{'L' if pen_down else 'M'}{rounded(x(epoch))} {rounded(y(value))}")
         pen_down = True
-    return _tag("path", class_=f"curve {kind}", d="".join(path))
+    return tag("path", class_=f"curve {kind}", d="".join(path))
 
 
 def _value_range(values: Sequence[float], shares: bool) -> tuple[float, float]:
@@ -528,36 +448,27 @@ def _some(epochs: int) -> list[int]:
     return sorted({round(index * (epochs - 1) / (_TABLE_EPOCHS - 1)) for index in range(_TABLE_EPOCHS)})
 
 
-def _apart(labels: Sequence[tuple[float, str, str]], gap: float) -> list[tuple[float, str, str]]:
-    """Labels moved down just enough not to overlap."""
-    placed: list[tuple[float, str, str]] = []
-    for place, text, kind in sorted(labels):
-        lowest = placed[-1][0] + gap if placed else place
-        placed.append((max(place, lowest), text, kind))
-    return placed
-
-
 def _reliability_panel(key: str, title: str, bins: ReliabilityBins | None, error: float) -> Figure | None:
     if bins is None:
         return None
-    x, y = _Scale(0, 1, 44, _WIDTH - 16), _Scale(0, 1, 254, 30)
+    x, y = Scale(0, 1, 44, WIDTH - 16), Scale(0, 1, 254, 30)
     filled = [each for each in zip(bins.confidence, bins.accuracy, bins.count, strict=True) if each[2] > 0]
     most = max((number for _, _, number in filled), default=1)
-    ticks = _ticks(0, 1)
-    drawing = [_axis_y(y, ticks, x.start, x.stop, percent_axis=True)]
-    drawing += [_text(x(tick), 272, f"{100 * tick:g}%", "", "middle") for tick in ticks]
-    drawing.append(_tag("line", class_="diagonal", x1=x(0), y1=y(0), x2=x(1), y2=y(1)))
-    drawing.append(_text((x.start + x.stop) / 2, 290, "stated confidence", "", "middle"))
-    drawing.append(_text(4, 12, "share that is right", "", "start"))
+    ticks = round_ticks(0, 1)
+    drawing = [axis_y(y, ticks, x.start, x.stop, percent_axis=True)]
+    drawing += [text_at(x(tick), 272, f"{100 * tick:g}%", "", "middle") for tick in ticks]
+    drawing.append(tag("line", class_="diagonal", x1=x(0), y1=y(0), x2=x(1), y2=y(1)))
+    drawing.append(text_at((x.start + x.stop) / 2, 290, "stated confidence", "", "middle"))
+    drawing.append(text_at(4, 12, "share that is right", "", "start"))
     for confidence, accuracy, number in filled:
         place = x(confidence)
-        drawing.append(_tag("line", class_="gap", x1=place, x2=place, y1=y(confidence), y2=y(accuracy)))
+        drawing.append(tag("line", class_="gap", x1=place, x2=place, y1=y(confidence), y2=y(accuracy)))
         radius = 2.5 + 7 * math.sqrt(number / most)
-        drawing.append(_tag("circle", class_="dot right see", cx=place, cy=y(accuracy), r=radius))
+        drawing.append(tag("circle", class_="dot right see", cx=place, cy=y(accuracy), r=radius))
     known = math.isfinite(error)
     caption = f"{title}: off by {100 * error:.1f} points on average" if known else title
     rows = tuple((percent(each[0]), percent(each[1]), count(each[2])) for each in filled)
-    svg = _svg(f"reliability-{key}", title, caption, 296, drawing)
+    svg = svg_of(f"reliability-{key}", title, caption, 296, drawing)
     return Figure(svg, caption, ("stated confidence", "right", "predictions"), rows)
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ def write_report(findings: Findings, path: Path) -> None:
     Raises InputError for a picture or a noise matrix of a shape that cannot be shown, OutputError for a full disk and
     the like. Time and size grow with the suspects handed in; the rows of the data set cost nothing.
     """
-    path = Path(path)
-    page = render(findings)
+    write_page(render(findings), Path(path))
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write HTML text whole or not at all. Raises OutputError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, text=True) as stream:
         stream.write(page)
@@ -32,12 +36,31 @@ def write_report(findings: Findings, path: Path) -> None:
 
 def render(findings: Findings) -> str:
     """The report as HTML text."""
+    from labelwise.report import figures, words
+
+    return render_template(
+        "report.html.j2",
+        ("report.css",),
+        title=findings.title,
+        version=findings.version,
+        findings=findings,
+        headlines=words.headlines(findings),
+        noun=words.noun(findings.kind),
+        decisions=words.decisions,
+        figures=figures,
+        is_own_file=lambda name: _OWN_FILE.fullmatch(name) is not None,
+        **_limits(),
+    )
+
+
+def render_template(template: str, styles: Sequence[str], *, title: str, version: str, **values: Any) -> str:
+    """A page from a template of this folder and the style sheets beside it, as HTML text; all values are escaped."""
     import jinja2
     import markupsafe
 
-    from labelwise.report import figures, words
+    from labelwise.report import words
 
-    style = (_HERE / "report.css").read_text(encoding="utf-8")
+    style = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in styles)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -54,17 +77,13 @@ def render(findings: Findings) -> str:
         score=words.score,
         short=words.short,
     )
-    page = environment.get_template("report.html.j2").render(
-        findings=findings,
+    page = environment.get_template(template).render(
+        title=title,
+        version=version,
         style=markupsafe.Markup(style),
         style_hash=_csp_hash(style),
-        headlines=words.headlines(findings),
-        noun=words.noun(findings.kind),
         counted=words.counted,
-        decisions=words.decisions,
-        figures=figures,
-        is_own_file=lambda name: _OWN_FILE.fullmatch(name) is not None,
-        **_limits(),
+        **values,
     )
     return page.strip() + "\n"
 
