@@ -75,6 +75,9 @@ Devices = Annotated[int, typer.Option(help="Processes to train with.")]
 Accelerator = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed or 64-true.")]
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels that pictures are brought to.")]
+LabelsFrom = Annotated[
+    Path | None, typer.Option(help="Folder of a reviewed run: take the labels that people decided on there.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -138,6 +141,7 @@ def run(
     task: TaskName = None,
     bag: Bag = None,
     edges: Edges = None,
+    labels_from: LabelsFrom = None,
     out: Out = None,
     data_dir: DataDir = None,
     limit: Limit = None,
@@ -165,7 +169,7 @@ def run(
     _run_job(
         Options(
             source=source, label=label, text=text, image=image, truth=truth, split=split, task=task, bag=bag,
-            edges=_str(edges), out=_str(out),
+            edges=_str(edges), labels_from=_str(labels_from), out=_str(out),
             data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
             weights=_str(weights), download=download, epochs=epochs, folds=folds, filter_by=filter_by, alpha=alpha,
             accelerator=accelerator, devices=devices, precision=precision, skip=tuple(skip or ()), seed=seed,
@@ -185,6 +189,7 @@ def train(
     task: TaskName = None,
     bag: Bag = None,
     edges: Edges = None,
+    labels_from: LabelsFrom = None,
     out: Out = None,
     data_dir: DataDir = None,
     limit: Limit = None,
@@ -206,7 +211,7 @@ def train(
     _run_job(
         Options(
             source=source, label=label, text=text, image=image, truth=truth, split=split, task=task, bag=bag,
-            edges=_str(edges), out=_str(out),
+            edges=_str(edges), labels_from=_str(labels_from), out=_str(out),
             data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
             weights=_str(weights), download=download, epochs=epochs, accelerator=accelerator, devices=devices,
             precision=precision, skip=("audit", "trust"), seed=seed,
@@ -238,6 +243,7 @@ def audit(
     task: TaskName = None,
     bag: Bag = None,
     edges: Edges = None,
+    labels_from: LabelsFrom = None,
     out: Out = None,
     data_dir: DataDir = None,
     limit: Limit = None,
@@ -260,6 +266,7 @@ def audit(
         of_data = {
             "text": text, "image": image, "truth": truth, "split": split, "limit": limit, "image-size": image_size,
             "weights": weights, "epochs": epochs, "folds": folds, "bag": bag, "edges": edges,
+            "labels-from": labels_from,
         }  # fmt: skip
         without_effect = [name for name, value in of_data.items() if value is not None]
         if without_effect:
@@ -273,7 +280,7 @@ def audit(
     _run_job(
         Options(
             source=source, label=label, text=text, image=image, truth=truth, split=split, task=task, bag=bag,
-            edges=_str(edges), out=_str(out),
+            edges=_str(edges), labels_from=_str(labels_from), out=_str(out),
             data_dir=_str(data_dir), limit=limit, image_size=image_size, recipe=recipe, network=network,
             weights=_str(weights), download=download, epochs=epochs, folds=folds, filter_by=filter_by,
             skip=("learn", "trust"), seed=seed,
@@ -297,6 +304,29 @@ def predict(
     with _progress() as progress:
         count = Model.load(model).predict_to_csv(source, out, alpha=alpha, block_rows=rows_at_once, progress=progress)
     typer.echo(f"{count.predicted:,} rows predicted, {count.rejected:,} rejected; see {out}")
+
+
+@app.command()
+def review(
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run or an audit, as in runs/NAME.")],
+    reviewer: Annotated[str | None, typer.Option(help="Your name (default: the page asks).")] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on; the default is this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on (default: a free one).")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the decisions to a .csv or .parquet file, and end.")
+    ] = None,
+    import_: Annotated[Path | None, typer.Option("--import", help="Add the decisions of such a file, and end.")] = None,
+) -> None:
+    """Look at doubted labels and decide, on a page of this machine."""
+    if export is not None or import_ is not None:
+        _carry_decisions(run_dir, export, import_)
+        return
+    try:
+        from labelwise.review.server import serve
+    except ModuleNotFoundError as error:
+        raise InputError(f"the page needs {error.name}: pip install 'labelwise[review]'") from error
+    serve(run_dir, host=host, port=port, open_browser=browser, reviewer=reviewer)
 
 
 @app.command()
@@ -414,6 +444,17 @@ def _audit_files(
         return
     for sentence in summary["found"]:
         typer.echo(sentence)
+
+
+def _carry_decisions(run_dir: Path, export: Path | None, import_: Path | None) -> None:
+    from labelwise.review.decision_files import export_decisions, import_decisions
+    from labelwise.review.decisions import FILE, DecisionStore
+
+    with DecisionStore(run_dir / FILE) as store:
+        if import_ is not None:
+            typer.echo(f"{import_decisions(store, import_):,} new decisions from {import_}")
+        if export is not None:
+            typer.echo(f"{export_decisions(store, export):,} decisions in {export}")
 
 
 def _str(path: Path | None) -> str | None:

@@ -38,6 +38,7 @@ class Options:
     split: str | None = None
     bag: str | None = None
     edges: str | None = None
+    labels_from: str | None = None
     out: str | None = None
     data_dir: str | None = None
     limit: int | None = None
@@ -91,7 +92,9 @@ class Options:
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return Path(self.out) if self.out else Path("runs") / self.name
+        if self.out:
+            return Path(self.out)
+        return Path("runs") / (self.name if self.labels_from is None else f"{self.name}-reviewed")
 
     def settled(self, task: str) -> "Options":
         """The options with a task, and a recipe for it where none was asked for; none that the task does not heed."""

@@ -15,6 +15,7 @@ from labelwise.files import printable
 from labelwise.job.options import Options
 from labelwise.job.parts import Parts, split
 from labelwise.job.progress import Progress
+from labelwise.job.reviewed import Reviewed, apply_decisions, without_unlabelled
 from labelwise.job.workspace import Workspace, fingerprint
 from labelwise.methods import find_recipe
 
@@ -25,7 +26,9 @@ RELATED = ("nodes", "bags")
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """``options`` name task and recipe; ``groups`` are rows with equal inputs."""
+    """``options`` name task and recipe; ``groups`` are rows with equal inputs; ``reviewed`` tells of the labels that
+    people decided on, which the examples have in place of the given ones.
+    """
 
     options: Options
     examples: Examples
@@ -33,6 +36,7 @@ class Prepared:
     parts: Parts
     workspace: Workspace
     progress: Progress
+    reviewed: Reviewed | None = None
 
 
 def settle_task(options: Options) -> Options:
@@ -52,8 +56,13 @@ def prepare(options: Options, written: Sequence[str], progress: Progress, *, res
     examples = _check(options, progress)
     groups = [] if examples.task in RELATED else duplicates(examples)
     parts = split(examples, groups, options.seed)
+    reviewed = None
+    if options.labels_from is not None:
+        # After the division: it must not depend on what was decided, or the runs would not compare.
+        examples, reviewed = apply_decisions(examples, Path(options.labels_from))
+        parts = without_unlabelled(parts, examples)
     workspace = Workspace(options.folder, _identity(options, examples), resume=resume)
-    return Prepared(options, examples, groups, parts, workspace, progress)
+    return Prepared(options, examples, groups, parts, workspace, progress, reviewed)
 
 
 def truth_to_score_by(examples: Examples, parts: Parts) -> np.ndarray | None:
@@ -66,6 +75,10 @@ def truth_to_score_by(examples: Examples, parts: Parts) -> np.ndarray | None:
 
 def _check_places(options: Options, written: Sequence[str]) -> None:
     """Nothing that is read may be overwritten, and nothing that is written may be taken for data the next time."""
+    if options.labels_from is not None and Path(options.labels_from).resolve() == options.folder.resolve():
+        raise InputError(
+            f"the results would overwrite the reviewed run {printable(options.labels_from)}: choose a folder with --out"
+        )
     if options.source is None or not Path(options.source).exists():
         return
     source, folder = Path(options.source).resolve(), options.folder.resolve()

@@ -13,6 +13,7 @@ from labelwise.job.findings import FILES
 from labelwise.job.options import Options
 from labelwise.job.prepare import BY_CLASS, prepare, settle_task
 from labelwise.job.progress import Progress, Silent
+from labelwise.job.reviewed import compare, review_metrics
 from labelwise.job.tasks.run import run_task
 from labelwise.report.page import write_report
 
@@ -43,6 +44,9 @@ def run(options: Options, *, progress: Progress | None = None, resume: bool = Fa
     outputs.write_rejected(folder / "rejected.csv", prepared.examples.rejected)
     metrics, findings = run_classes(prepared) if settled.task in BY_CLASS else run_task(prepared)
     metrics |= {"seconds": round(time.monotonic() - began, 1), "started": started.isoformat(timespec="seconds")}
+    if prepared.reviewed is not None:
+        findings = replace(findings, review=compare(prepared.reviewed, metrics, prepared.examples))
+        metrics |= review_metrics(prepared.reviewed)
     outputs.write_metrics(folder, metrics)
     report = None if "report" in options.skip else folder / REPORT
     if report is not None:

@@ -72,8 +72,6 @@ class Decision:
 
 
 COLUMNS = tuple(field.name for field in fields(Decision))
-_NUMBERS = ("number", "index", "undoes")
-_TEXTS = tuple(name for name in COLUMNS if name not in _NUMBERS)
 _SELECT = "SELECT " + ", ".join(f'"{name}"' for name in COLUMNS) + " FROM decisions "
 _INSERT = f"INSERT INTO decisions VALUES ({', '.join('?' * len(COLUMNS))})"
 _NOT_TAKEN_BACK = "undoes IS NULL AND number NOT IN (SELECT undoes FROM decisions WHERE undoes IS NOT NULL)"
@@ -119,8 +117,8 @@ class DecisionStore:
 
         Raises InputError for an unknown verdict, labels that the verdict contradicts, an empty or over-long name.
         """
-        made = Decision(0, index, part, verdict, before, after, reviewer.strip(), "", note)
-        made = checked(replace(made, **{name: _valid(getattr(made, name)) for name in _TEXTS}))
+        part, before, after, reviewer, note = map(_valid, (part, before, after, reviewer.strip(), note))
+        made = checked(Decision(0, index, part, verdict, before, after, reviewer, "", note))
         with self._writing():
             return self._append(replace(made, at=self._now(made.reviewer)))
 

@@ -1,0 +1,241 @@
+"""Labels that people decided on: laid over the given ones before a run, and what the run gained by it."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from labelwise.data.examples import Examples, has_label
+from labelwise.data.pictures import read_pixels
+from labelwise.errors import InputError
+from labelwise.files import printable, quote
+from labelwise.job.outputs import share
+from labelwise.job.parts import Parts
+from labelwise.labels.masks import IGNORE
+from labelwise.report.findings import ReviewFindings, Table
+from labelwise.report.words import percent, score
+from labelwise.review.consensus import EXCLUDED, OPEN, Outcome, combine
+from labelwise.review.decisions import FILE, DecisionStore
+
+PRESENT, ABSENT = "present", "absent"
+CORRECTED = "corrected-masks"
+
+FITS_BOTH = "{count:,} rows count as unlabelled because people found that both labels fit, which one class cannot say."
+ELSEWHERE = "{count:,} decisions are about rows that this run does not have."
+OTHER_ROWS = "The run before read or divided the rows otherwise (another seed, limit or split): scores do not compare."
+SAME_ROWS = "Accuracies of both runs are on the same test rows, against the labels as people left or decided them."
+OWN_LABELS = "No true labels are known and each run has labels of its own, so scores do not compare."
+
+ROBUST = "accuracy_robust_on_noisy_labels"
+# Numbers of a run that may be set beside those of another: name, key, how it is written, whether it is a score.
+COMPARED = (
+    ("labels that look wrong", "noise_rate_estimated", percent, False),
+    ("labels that are wrong", "noise_rate_true", percent, False),
+    ("labels under suspicion", "suspects", "{:,}".format, False),
+    ("accuracy, cross-entropy", "accuracy_baseline", percent, True),
+    ("accuracy, robust recipe", "accuracy_robust", percent, True),
+    ("accuracy, robust recipe", ROBUST, percent, True),
+    ("score, baseline", "score_baseline", score, True),
+    ("score, robust recipe", "score_robust", score, True),
+)
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What was laid over the given labels. ``folder`` is that of the reviewed run, ``before`` the numbers of it."""
+
+    folder: Path
+    findings: ReviewFindings
+    before: Mapping[str, Any]
+
+
+class Form(NamedTuple):
+    """How a task holds labels.
+
+    ``unknown`` stands for none; ``cell`` shows the given one at a place, or is None where labels have no cell;
+    ``label`` is what a cell stands for, given the row in the source and the folder of the reviewed run.
+    """
+
+    unknown: Any
+    cell: Callable[[Examples, Any], str | None]
+    label: Callable[[Examples, str, int, Path], Any]
+
+
+def apply_decisions(examples: Examples, folder: Path) -> tuple[Examples, Reviewed]:
+    """The examples with the labels that people decided on in the reviewed run ``folder``, and what those were.
+
+    Raises InputError where nothing was decided there, or the decisions are about other data.
+    """
+    decided = combine(_standing(folder))
+    form, given = FORMS[examples.task], examples.given.copy()
+    row_of = {index: row for row, index in enumerate(examples.index.tolist())}
+    counts: Counter[str] = Counter()
+    for (index, part), outcome in decided.layer.items():
+        row = row_of.get(index)
+        if row is None:
+            counts["elsewhere"] += 1
+            continue
+        place, kind = _place(examples, row, part), _kind(outcome)
+        _check_same(form.cell(examples, place), outcome.before, examples.location(row), folder)
+        counts[kind] += 1
+        if kind in ("excluded", "both"):
+            given[place] = form.unknown
+        elif kind == "changed":
+            given[place] = form.label(examples, str(outcome.cell), index, folder)
+    said = (("both", FITS_BOTH), ("elsewhere", ELSEWHERE))
+    findings = ReviewFindings(
+        reviewers=len(decided.reviewers),
+        decided=counts.total() - counts["elsewhere"],
+        changed=counts["changed"],
+        excluded=counts["excluded"] + counts["both"],
+        left=counts["left"],
+        agreement=decided.agreement,
+        notes=tuple(text.format(count=counts[name]) for name, text in said if counts[name]),
+    )
+    return replace(examples, given=given), Reviewed(folder, findings, _numbers(folder))
+
+
+def without_unlabelled(parts: Parts, examples: Examples) -> Parts:
+    """The parts without the rows whose labels were taken out; test rows stay where their true label is known."""
+    labelled = examples.is_labelled
+    scored = labelled if examples.truth is None else labelled | has_label(examples.truth, examples.task)
+    of = {name: rows[(scored if name == "test" else labelled)[rows]] for name, rows in vars(parts).items()}
+    return Parts(**of | {"group": parts.group})
+
+
+def review_metrics(reviewed: Reviewed) -> dict[str, Any]:
+    """The numbers of ``metrics.json`` on what people decided."""
+    found = reviewed.findings
+    counts = {name: getattr(found, name) for name in ("decided", "changed", "excluded", "left", "reviewers")}
+    return {f"reviewed_{name}": value for name, value in counts.items()} | {"reviewed_agreement": found.agreement}
+
+
+def compare(reviewed: Reviewed, after: Mapping[str, Any], examples: Examples) -> ReviewFindings:
+    """What was decided, with the numbers of the run before and of this one beside each other."""
+    before, notes = dict(reviewed.before), [*reviewed.findings.notes]
+    same_rows = all(before.get(name) == after.get(name) for name in ("data", "task", "seed", "rows"))
+    if not same_rows:
+        notes.append(OTHER_ROWS)
+    elif after.get(ROBUST) is not None and after.get("accuracy_robust") is None:
+        before[ROBUST] = _accuracy_of_predictions(reviewed.folder, examples)
+        notes.append(SAME_ROWS)
+    elif "score_robust_on_noisy_labels" in after:
+        notes.append(OWN_LABELS)
+    rows = tuple(
+        (name, *("–" if value is None else shown(value) for value in (before.get(key), after[key])))
+        for name, key, shown, is_score in COMPARED
+        if after.get(key) is not None and (same_rows or not is_score)
+        if key != ROBUST or after.get("accuracy_robust") is None
+    )
+    table = Table("Before and after people's decisions", ("", "before", "after"), rows)
+    return replace(reviewed.findings, compared=table if rows else None, notes=tuple(notes))
+
+
+def _standing(folder: Path) -> list[Any]:
+    path = folder / FILE
+    if not path.is_file():
+        raise InputError(f"{printable(folder)} holds no decisions: look at its labels first, with labelwise review")
+    with DecisionStore(path) as store:
+        standing = store.standing()
+    if not standing:
+        raise InputError(f"nothing was decided in {printable(folder)} yet: look at its labels with labelwise review")
+    return standing
+
+
+def _numbers(folder: Path) -> dict[str, Any]:
+    """``metrics.json`` of a run, empty where that is gone: then there is nothing to compare with."""
+    try:
+        numbers = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return numbers if isinstance(numbers, dict) else {}
+
+
+def _kind(outcome: Outcome) -> str:
+    if outcome.cell is OPEN:
+        return "left"
+    if outcome.cell is EXCLUDED:
+        return "excluded"
+    if outcome.verdict == "both":
+        return "both"
+    return "confirmed" if outcome.cell == outcome.before else "changed"
+
+
+def _place(examples: Examples, row: int, part: str) -> Any:
+    if examples.task != "multilabel":
+        return row
+    if part not in examples.classes:
+        raise InputError(
+            f"a decision is about the label {quote(part)}, which these data do not have: give the data of that run"
+        )
+    return row, examples.classes.index(part)
+
+
+def _check_same(given: str | None, before: str, location: str, folder: Path) -> None:
+    if given is None or given == before:
+        return
+    raise InputError(
+        f"{printable(location)} is labelled {quote(given)}, but in {printable(folder)} people were shown "
+        f"{quote(before)}: give the data and the columns of that run"
+    )
+
+
+def _accuracy_of_predictions(folder: Path, examples: Examples) -> float | None:
+    """How often the earlier run's predictions for its test rows are the labels as they are now."""
+    label_of = dict(zip(examples.index.tolist(), examples.given.tolist(), strict=True))
+    class_of = {name: number for number, name in enumerate(examples.classes)}
+    hits = []
+    try:
+        with (folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                label = label_of.get(int(row["index"]), -1)
+                if row["part"] == "test" and label >= 0:
+                    hits.append(class_of.get(row["predicted"]) == label)
+    except (OSError, KeyError, ValueError):
+        return None
+    return share(np.array(hits))
+
+
+def _class_cell(examples: Examples, row: int) -> str:
+    label = int(examples.given[row])
+    return "" if label < 0 else examples.classes[label]
+
+
+def _class_label(examples: Examples, cell: str, index: int, folder: Path) -> int:
+    if cell not in examples.classes:
+        raise InputError(
+            f"people decided on the class {quote(cell)} for row {index}, which is none of these data's: decide anew on "
+            "one that is, or exclude the row"
+        )
+    return examples.classes.index(cell)
+
+
+def _number_label(examples: Examples, cell: str, index: int, folder: Path) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise InputError(f"people decided on {quote(cell)} for row {index}, which is no number: decide anew") from None
+
+
+def _entry_cell(examples: Examples, place: tuple[int, int]) -> str:
+    entry = int(examples.given[place])
+    return "" if entry < 0 else PRESENT if entry else ABSENT
+
+
+def _mask_label(examples: Examples, cell: str, index: int, folder: Path) -> np.ndarray:
+    """The mask (H, W) that the audit suggested, which people took over."""
+    return read_pixels(folder / CORRECTED / f"{index:06d}.png").astype(np.int64)
+
+
+FORMS: dict[str, Form] = {
+    "classification": Form(-1, _class_cell, _class_label),
+    "nodes": Form(-1, _class_cell, _class_label),
+    "multilabel": Form(-1, _entry_cell, lambda examples, cell, index, folder: int(cell == PRESENT)),
+    "regression": Form(np.nan, lambda examples, row: str(float(examples.given[row])), _number_label),
+    "segmentation": Form(IGNORE, lambda examples, row: None, _mask_label),
+}
