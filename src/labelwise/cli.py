@@ -330,6 +330,40 @@ def review(
 
 
 @app.command()
+def stability(
+    given: Annotated[Path, typer.Option(help="The benchmark's labels, class numbers: .npy, .parquet or .csv.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="[NAME=]FILE...", help="Further predictions.")] = None,
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]FILE", help="A model's classes, or probabilities, for the same examples."),
+    ] = None,
+    corrected: Annotated[
+        Path | None, typer.Option(help="Corrected labels, -1 where none was agreed on: .npy, .parquet or .csv.")
+    ] = None,
+    votes: Annotated[Path | None, typer.Option(help="Or people's votes on doubted labels, a .json file.")] = None,
+    draws: Annotated[int, typer.Option(help="Draws of the bootstrap.")] = 2000,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/stability"),
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether a benchmark's ranking of models holds once its labels are corrected."""
+    from labelwise.job.stability import study_files, to_json, write_study
+    from labelwise.report.stability import models_table, pairs_table, sentences
+
+    files = [*(predictions or []), *(more or [])]
+    ranking = study_files(files, given, corrected=corrected, votes=votes, num_draws=draws, seed=seed)
+    write_study(ranking, out)
+    if as_json:
+        typer.echo(json.dumps(to_json(ranking), indent=1))
+        return
+    for table in (models_table(ranking), pairs_table(ranking)):
+        typer.echo(_table(table.caption, [dict(zip(table.header, row, strict=True)) for row in table.rows]))
+    for sentence in sentences(ranking):
+        typer.echo(sentence)
+    typer.echo(f"\nPage: {out / 'stability.html'}")
+
+
+@app.command()
 def methods(as_json: AsJson = False) -> None:
     """List the methods: what each answers, and what came of reproducing its claim."""
     from labelwise.methods.listing import method_rows, method_table

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelwise.errors import InputError
+from labelwise.labels.check import UNLABELLED, check_labels
 
 Floats = NDArray[np.float64]
 Numbers = TypeVar("Numbers", float, Floats)
+Correlation = Literal["spearman", "kendall"]
 
 
 class Crossover(NamedTuple):
@@ -97,6 +99,21 @@ def crossover(
     return Crossover(n, 1 - n_correctable * (1 - n) / (n * n_benign))
 
 
+def rank_correlation(first: Sequence[float], second: Sequence[float], method: Correlation = "spearman") -> float | None:
+    """Rank correlation of two scores of the same models, in [-1, 1].
+
+    None when it is undefined: fewer than two models, or all tie on one side. Raises InputError for another method.
+    """
+    from scipy.stats import kendalltau, spearmanr
+
+    measures = {"spearman": spearmanr, "kendall": kendalltau}
+    if method not in measures:
+        raise InputError(f"method is {method!r}: choose one of {', '.join(measures)}.")
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return float(measures[method](first, second).statistic)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BenchmarkStudy:
     """A test set with given labels (n,), corrected labels (n,), and (n,) bool masks of the benign and correctable
@@ -122,10 +139,27 @@ class BenchmarkStudy:
                 f"row {overlap[0]} is in both masks: an example is benign, correctable or neither, so clear one."
             )
 
+    @classmethod
+    def of(cls, given: ArrayLike, corrected: ArrayLike) -> BenchmarkStudy:
+        """The study of given and corrected labels (n,), where a corrected label of -1 says that none was agreed on.
+
+        Labels left as they were are benign, changed ones correctable. Raises InputError as `check_labels` does, for
+        lengths that differ, and for a given label that is unknown.
+        """
+        old, new = check_labels(given, name="given"), check_labels(corrected, name="corrected")
+        if len(old) != len(new):
+            raise InputError(
+                f"there are {len(old)} given and {len(new)} corrected labels: give one of each an example."
+            )
+        if (old == UNLABELLED).any():
+            row = int((old == UNLABELLED).argmax())
+            raise InputError(f"given row {row} is -1, unknown: leave out examples of the benchmark without a label.")
+        return cls(old, new, old == new, (old != new) & (new != UNLABELLED))
+
     @property
     def noise_prevalence(self) -> float:
         """Share of correctable examples among benign and correctable ones."""
-        return prevalence(*self._sizes)
+        return prevalence(*self.sizes)
 
     def accuracies(self, preds: ArrayLike) -> Accuracies:
         """Accuracies of predicted classes (n,) on all parts. O(n)."""
@@ -147,30 +181,24 @@ class BenchmarkStudy:
 
     def crossover(self, preds_a: ArrayLike, preds_b: ArrayLike) -> Crossover:
         """Where the two models swap places on corrected labels, whichever of them leads on the benign part."""
-        a, b = self.accuracies(preds_a), self.accuracies(preds_b)
+        return self.crossover_of(self.accuracies(preds_a), self.accuracies(preds_b))
+
+    def crossover_of(self, a: Accuracies, b: Accuracies) -> Crossover:
+        """The same from the accuracies of the two models."""
         if a.benign < b.benign:
             a, b = b, a
-        return crossover(a.benign, b.benign, a.correctable_corrected, b.correctable_corrected, *self._sizes)
+        return crossover(a.benign, b.benign, a.correctable_corrected, b.correctable_corrected, *self.sizes)
 
-    def rank_correlation(
-        self, predictions: Sequence[ArrayLike], method: Literal["spearman", "kendall"] = "spearman"
-    ) -> float | None:
+    def rank_correlation(self, predictions: Sequence[ArrayLike], method: Correlation = "spearman") -> float | None:
         """Rank correlation over models of their accuracies on C, given against corrected labels.
 
         predictions: one (n,) row of predicted classes a model. Negative when fitting the given labels costs right
         answers. None when it is undefined: fewer than two models, or all tie on one side.
         """
-        from scipy.stats import kendalltau, spearmanr
-
-        measures = {"spearman": spearmanr, "kendall": kendalltau}
-        if method not in measures:
-            raise InputError(f"method is {method!r}: choose one of {', '.join(measures)}.")
         found = [self.accuracies(preds) for preds in predictions]
-        on_given = [each.correctable_given for each in found]
-        on_corrected = [each.correctable_corrected for each in found]
-        if len(set(on_given)) < 2 or len(set(on_corrected)) < 2:
-            return None
-        return float(measures[method](on_given, on_corrected).statistic)
+        return rank_correlation(
+            [each.correctable_given for each in found], [each.correctable_corrected for each in found], method
+        )
 
     def bootstrap_interval(
         self,
@@ -188,7 +216,7 @@ class BenchmarkStudy:
         """
         found = self.accuracies(preds)
         grid = np.asarray(prevalences, dtype=np.float64)  # (prevalences,)
-        n_benign, n_correctable = self._sizes
+        n_benign, n_correctable = self.sizes
         benign = rng.binomial(n_benign, found.benign, num_draws) / max(n_benign, 1)  # (draws,)
         correctable = rng.binomial(n_correctable, found.correctable_corrected, num_draws) / max(n_correctable, 1)
         draws = np.outer(benign, 1 - grid) + np.outer(correctable, grid)  # (draws, prevalences)
@@ -197,7 +225,8 @@ class BenchmarkStudy:
         return Interval(low, high)
 
     @property
-    def _sizes(self) -> tuple[int, int]:
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of benign and of correctable examples."""
         return int(self.benign_mask.sum()), int(self.correctable_mask.sum())
 
     def _check(self, preds: ArrayLike) -> NDArray[np.int64]:

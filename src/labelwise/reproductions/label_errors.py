@@ -270,16 +270,9 @@ def _imagenet_study(folder: Path) -> dict[str, Any]:
     rows = np.asarray(records.ids, dtype=np.int64)
     corrected = given.copy()
     corrected[rows] = outcome.corrected
-    is_correctable = np.zeros(len(given), dtype=bool)
-    is_correctable[rows] = outcome.consensus == "guessed"
-    is_benign = np.ones(len(given), dtype=bool)
-    is_benign[rows] = ~outcome.is_error
-    study = BenchmarkStudy(given, corrected, is_benign, is_correctable)
-    return {
-        "benign": int(is_benign.sum()),
-        "correctable": int(is_correctable.sum()),
-        "noise_prevalence": study.noise_prevalence,
-    }
+    study = BenchmarkStudy.of(given, corrected)
+    benign, correctable = study.sizes
+    return {"benign": benign, "correctable": correctable, "noise_prevalence": study.noise_prevalence}
 
 
 def _cluster_errors(X: Floats, true: Ints, seed: int, rng: np.random.Generator) -> NDArray[np.bool_]:
