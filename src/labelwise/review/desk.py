@@ -1,0 +1,181 @@
+"""What lies on the reviewers' desk: which labels are next for whom, what was decided, how far people agree."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.errors import InputError
+from labelwise.review.consensus import Consensus, Key, combine
+from labelwise.review.decisions import Decision, DecisionStore
+from labelwise.review.items import Item, Items
+
+Positions = NDArray[np.int64]
+Order = Callable[[Items, dict[int, bool]], Positions]
+SHOWN = ("undecided", "decided", "conflicts", "all")
+MOST_PAIRS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which labels to show: those that ``show`` says, seen from ``by``, of a class pair, up to a score.
+
+    ``suspects`` leaves out labels that are not under suspicion.
+    """
+
+    show: str = "undecided"
+    by: str = ""
+    given: str | None = None
+    suggested: str | None = None
+    score: float | None = None
+    suspects: bool = True
+
+
+class Desk:
+    """The items of a run and the decisions on them, kept in step with the store, also where another process writes.
+
+    All lookups are over arrays of positions; one lock guards what is kept of the decisions.
+    """
+
+    def __init__(self, items: Items, store: DecisionStore, reorder: Order | None = None) -> None:
+        self.items, self.store, self._reorder = items, store, reorder
+        self._lock = threading.RLock()
+        self._last = -1
+        self._standing: list[Decision] = []
+        self._order: Positions = np.arange(len(items))
+        self._refresh()
+
+    def decide(self, position: int, verdict: str, after: str, reviewer: str, note: str = "") -> Decision:
+        """Record a decision on the label at a position; it is on the disk when this returns. Raises InputError."""
+        item = self.item(position)
+        if verdict == "accept" and after != item.suggested:
+            raise InputError("the suggestion is another one by now: reload the page")
+        return self.store.add(
+            index=item.index,
+            part=item.part,
+            verdict=verdict,
+            before=item.given,
+            after=after,
+            reviewer=reviewer,
+            note=note,
+        )
+
+    def undo(self, reviewer: str) -> tuple[Decision, int | None] | None:
+        """Take back the reviewer's last decision; it and the position of its label, None where there is none."""
+        undone = self.store.undo(reviewer)
+        return None if undone is None else (undone, self.items.position(undone.index, undone.part))
+
+    def item(self, position: int) -> Item:
+        """The item at a position; raises InputError where there is none."""
+        try:
+            return self.items.item(position)
+        except IndexError:
+            raise InputError(f"there is no label number {position}: reload the page") from None
+
+    def batch(self, which: Filter, size: int, *, active: bool) -> tuple[list[int], int]:
+        """The first ``size`` positions that a filter lets through, and how many it lets through in all."""
+        with self._lock:
+            self._refresh()
+            passing = self._passing(which)
+            order = self._order if active else np.arange(len(self.items))
+            chosen = order[passing[order]]
+        return chosen[:size].tolist(), len(chosen)
+
+    def rerank(self) -> None:
+        """Put the labels in the order of what the decisions so far have taught."""
+        with self._lock:
+            self._refresh()
+            if self._reorder is not None:
+                self._order = self._reorder(self.items, self.errors())
+
+    def errors(self) -> dict[int, bool]:
+        """Positions that were settled, and whether the given label was wrong there."""
+        with self._lock:
+            outcomes = self.consensus.layer.items()
+            settled = ((key, outcome) for key, outcome in outcomes if isinstance(outcome.cell, str))
+            placed = ((self._position(key), outcome.cell != outcome.before) for key, outcome in settled)
+            return {position: wrong for position, wrong in placed if position is not None}
+
+    def decisions_on(self, position: int) -> list[Decision]:
+        """The decisions that stand on the label at a position, of all reviewers."""
+        with self._lock:
+            self._refresh()
+            return [each for each in self._standing if self._position((each.index, each.part)) == position]
+
+    @property
+    def consensus(self) -> Consensus:
+        """Decisions of all reviewers combined by majority."""
+        with self._lock:
+            self._refresh()
+            return self._combined
+
+    def weighted(self) -> Consensus:
+        """The same by trust in each reviewer, the model being one more."""
+        with self._lock:
+            self._refresh()
+            doubted = {key: self._is_suspect(key) for key in self._combined.layer}
+            return combine(self._standing, weighted=True, doubted=doubted)
+
+    @cached_property
+    def pairs(self) -> list[dict[str, Any]]:
+        """The most frequent pairs of given and suggested label among the suspects, with their counts."""
+        items = self.items
+        chosen = items.suspect
+        width = max(len(items.cells), 1)
+        keys, counts = np.unique(
+            items.given_code[chosen].astype(np.int64) * width + items.suggested_code[chosen], return_counts=True
+        )
+        most = np.argsort(-counts, kind="stable")[:MOST_PAIRS]
+        return [
+            {"given": items.cells[key // width], "suggested": items.cells[key % width], "count": count}
+            for key, count in zip(keys[most].tolist(), counts[most].tolist(), strict=True)
+        ]
+
+    def _refresh(self) -> None:
+        new = self.store.all(since=max(self._last, 0))
+        if self._last >= 0 and not new:
+            return
+        self._last = new[-1].number if new else max(self._last, 0)
+        self._standing = self.store.standing()
+        self._combined = combine(self._standing)
+        self._place: dict[Key, int | None] = {key: self.items.position(*key) for key in self._combined.layer}
+
+    def _position(self, key: Key) -> int | None:
+        return self._place.get(key)
+
+    def _is_suspect(self, key: Key) -> bool:
+        position = self._position(key)
+        return position is not None and bool(self.items.suspect[position])
+
+    def _passing(self, which: Filter) -> NDArray[np.bool_]:
+        """Whether each item passes, (n,)."""
+        items = self.items
+        passing = items.suspect.copy() if which.suspects else np.ones(len(items), dtype=bool)
+        for cell, codes in ((which.given, items.given_code), (which.suggested, items.suggested_code)):
+            if cell is not None:
+                passing &= codes == self._code(cell)
+        if which.score is not None:
+            passing &= items.score <= which.score
+        if which.show == "all":
+            return passing
+        if which.show == "conflicts":
+            keys = list(self._combined.conflicts)
+        else:
+            keys = [(each.index, each.part) for each in self._standing if not which.by or each.reviewer == which.by]
+        marked = np.zeros(len(items), dtype=bool)
+        places = [self._position(key) for key in keys]
+        marked[[place for place in places if place is not None]] = True
+        return passing & ~marked if which.show == "undecided" else passing & marked
+
+    def _code(self, cell: str) -> int:
+        return self._codes.get(cell, -1)
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {cell: code for code, cell in enumerate(self.items.cells)}

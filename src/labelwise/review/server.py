@@ -1,0 +1,257 @@
+"""``labelwise review``: the page and what it asks for, served on this machine."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+import webbrowser
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from labelwise.errors import InputError
+from labelwise.files import printable
+from labelwise.review.decision_files import to_csv
+from labelwise.review.decisions import FILE as DECISIONS
+from labelwise.review.decisions import DecisionStore
+from labelwise.review.desk import SHOWN, Desk, Filter
+from labelwise.review.items import BLOBS, Items
+from labelwise.review.items import FILE as ITEMS
+from labelwise.review.security import Gate
+
+STATIC = Path(__file__).parent / "static"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MOST_AT_ONCE = 200
+PNG, JPEG = b"\x89PNG", b"\xff\xd8"
+
+
+def serve(
+    run_dir: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    open_browser: bool = False,
+    reviewer: str | None = None,
+) -> None:
+    """Serve the page for a run's folder until Ctrl-C; prints the address, which holds the key.
+
+    Raises InputError where there is nothing to review, or the address is taken.
+    """
+    items = Items.open(run_dir / ITEMS)
+    with DecisionStore(run_dir / DECISIONS) as store, _listen(host, port) as listener:
+        port = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        token = secrets.token_urlsafe(32)
+        names = {shown, "localhost"} if host in LOOPBACK else {shown, socket.gethostname().lower()}
+        hosts = {f"{name.lower()}:{port}" for name in names}
+        app = create_app(Desk(items, store), token=token, hosts=hosts, reviewer=reviewer)
+        address = f"http://{shown}:{port}/?token={token}"
+        sys.stdout.write(f"Review of {items.name}: {int(items.suspect.sum()):,} suspects\n{address}\nCtrl-C ends it.\n")
+        if host not in LOOPBACK:
+            sys.stderr.write(
+                f"labelwise: anyone who can reach {printable(host)} and learns this address can decide; "
+                "what is sent is not encrypted\n"
+            )
+        sys.stdout.flush()
+        if open_browser:
+            webbrowser.open(address)
+        config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, lifespan="off")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def create_app(desk: Desk, *, token: str, hosts: set[str], reviewer: str | None = None) -> Starlette:
+    """The page for a desk: ``token`` opens a session, ``hosts`` are the names and ports it may be called by."""
+    pages = Pages(desk, reviewer)
+    routes = [
+        Route("/", pages.index),
+        Route("/api/session", pages.session),
+        Route("/api/batch", pages.batch),
+        Route("/api/item/{position:int}", pages.item),
+        Route("/api/state", pages.state),
+        Route("/api/decide", pages.decide, methods=["POST"]),
+        Route("/api/undo", pages.undo, methods=["POST"]),
+        Route("/api/rerank", pages.rerank, methods=["POST"]),
+        Route("/picture/{position:int}/{column}", pages.picture),
+        Route("/decisions.csv", pages.export),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Gate, token=token, hosts=hosts)],
+        exception_handlers={InputError: _refuse},
+    )
+
+
+class Pages:
+    """Answers to the page. What waits for the disk runs in a thread, so that no reviewer waits for another."""
+
+    def __init__(self, desk: Desk, reviewer: str | None) -> None:
+        self.desk, self.reviewer = desk, reviewer
+
+    def index(self, request: Request) -> Response:
+        """The page itself; all that differs is asked for by its script."""
+        return FileResponse(STATIC / "index.html")
+
+    def session(self, request: Request) -> Response:
+        """What the page must know to begin."""
+        items = self.desk.items
+        return JSONResponse(
+            {
+                "csrf": request.scope["csrf"],
+                "name": items.name,
+                "task": items.task,
+                "classes": items.classes,
+                "colours": items.colours,
+                "labels": len(items),
+                "suspects": int(items.suspect.sum()),
+                "pairs": self.desk.pairs,
+                "reviewer": self.reviewer,
+            }
+        )
+
+    def batch(self, request: Request) -> Response:
+        """The next labels to look at."""
+        asked = request.query_params
+        size = min(_number(asked.get("size", "30"), "size", int), MOST_AT_ONCE)
+        score = asked.get("score")
+        show = asked.get("show", "undecided")
+        if show not in SHOWN:
+            raise InputError(f"there is no {show!r} to show: choose one of {', '.join(SHOWN)}")
+        which = Filter(
+            show=show,
+            by=asked.get("by", ""),
+            given=asked.get("given"),
+            suggested=asked.get("suggested"),
+            score=None if score is None else _number(score, "score", float),
+            suspects=asked.get("suspects", "1") == "1",
+        )
+        positions, total = self.desk.batch(which, max(size, 1), active=asked.get("order") == "active")
+        return JSONResponse({"items": [self._shown(position) for position in positions], "total": total})
+
+    def item(self, request: Request) -> Response:
+        """One label, with the decisions on it."""
+        position = request.path_params["position"]
+        decisions = [asdict(each) for each in self.desk.decisions_on(position)]
+        return JSONResponse(self._shown(position) | {"decisions": decisions})
+
+    def state(self, request: Request) -> Response:
+        """How far the review is, and how far people agree."""
+        found, trusted = self.desk.consensus, self.desk.weighted()
+        differ = sum(outcome.cell != trusted.layer[key].cell for key, outcome in found.layer.items())
+        return JSONResponse(
+            {
+                "decided": len(found.layer),
+                "errors": sum(self.desk.errors().values()),
+                "agreement": found.agreement,
+                "kappa": found.kappa,
+                "conflicts": len(found.conflicts),
+                "trust_differs": differ,
+                "reviewers": [
+                    {"name": name, "decided": count, "agrees": share}
+                    for name, (count, share) in found.reviewers.items()
+                ],
+            }
+        )
+
+    async def decide(self, request: Request) -> Response:
+        """Record one decision; the answer comes once it is on the disk."""
+        sent = await _sent(request, {"position": int, "verdict": str, "after": str, "reviewer": str})
+        made = await run_in_threadpool(
+            self.desk.decide, sent["position"], sent["verdict"], sent["after"], sent["reviewer"]
+        )
+        return JSONResponse(asdict(made))
+
+    async def undo(self, request: Request) -> Response:
+        """Take back the reviewer's last decision."""
+        sent = await _sent(request, {"reviewer": str})
+        undone = await run_in_threadpool(self.desk.undo, sent["reviewer"])
+        if undone is None:
+            return JSONResponse({"undone": None, "item": None})
+        decision, position = undone
+        return JSONResponse({"undone": asdict(decision), "item": None if position is None else self._shown(position)})
+
+    async def rerank(self, request: Request) -> Response:
+        """Put the labels in the order of what the decisions so far have taught."""
+        await _sent(request, {})
+        await run_in_threadpool(self.desk.rerank)
+        return JSONResponse({})
+
+    def picture(self, request: Request) -> Response:
+        """A picture or a mask of a label."""
+        column = request.path_params["column"]
+        content = None
+        if column in BLOBS and request.path_params["position"] < len(self.desk.items):
+            content = self.desk.items.blob(request.path_params["position"], column)
+        if content is None or not content.startswith((PNG, JPEG)):
+            return Response(status_code=404)
+        kind = "image/png" if content.startswith(PNG) else "image/jpeg"
+        return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
+
+    def export(self, request: Request) -> Response:
+        """All decisions as a CSV file."""
+        headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}
+        return Response(to_csv(self.desk.store.all()), media_type="text/csv; charset=utf-8", headers=headers)
+
+    def _shown(self, position: int) -> dict[str, Any]:
+        """An item as the page takes it, its neighbours with their labels."""
+        items = self.desk.items
+        shown = asdict(self.desk.item(position))
+        for name in ("given_prob", "suggested_prob"):
+            shown[name] = shown[name] if shown[name] == shown[name] else None  # JSON has no NaN
+        near = [items.item(place) for place in shown["neighbours"] if 0 <= place < len(items)]
+        shown["neighbours"] = [
+            {"position": each.position, "given": each.given, "suspect": each.suspect, "blobs": each.blobs}
+            for each in near
+        ]
+        return shown
+
+
+async def _sent(request: Request, fields: dict[str, type]) -> dict[str, Any]:
+    """The JSON object of a request, with just these fields; raises InputError."""
+    try:
+        sent = await request.json()
+    except ValueError:
+        raise InputError("what was sent is no JSON") from None
+    if not isinstance(sent, dict) or sent.keys() != fields.keys():
+        raise InputError(f"send an object with {', '.join(fields) or 'nothing in it'}")
+    for name, kind in fields.items():
+        if type(sent[name]) is not kind:
+            raise InputError(f"{name} must be {'a whole number' if kind is int else 'text'}")
+    return sent
+
+
+def _number(text: str, name: str, kind: Callable[[str], Any]) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"{name} is {text!r}: give a number") from None
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, status_code=422)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, bound before the address is shown: a port of 0 is a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise InputError(
+            f"cannot listen on {printable(host)}:{port} ({error}): choose another --host or --port"
+        ) from None
+    return listener
