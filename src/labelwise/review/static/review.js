@@ -47,7 +47,7 @@ function draw() {
   by("bar").max = Math.max(state.items.length, 1);
   by("bar").value = made;
   by("count").textContent = state.items.length
-    ? `${made} of ${state.items.length}, ${state.total.toLocaleString("en")} in all`
+    ? `${made} of ${state.items.length} in this batch, ${state.total.toLocaleString("en")} to go when it began`
     : "nothing left";
   for (const button of by("verdicts").children) {
     const { verdict } = button.dataset;
