@@ -72,9 +72,9 @@ def sentences(ranking: Ranking) -> list[str]:
         )
     if ranking.correlation_correctable is not None:
         found.append(
-            "Where the label was wrong, models that agree more with it are right "
-            f"{'less' if ranking.correlation_correctable < 0 else 'more'} often: the rank correlation over "
-            f"{len(ranking.models)} models is {ranking.correlation_correctable:+.2f}."
+            f"On the wrong labels, agreeing with them and being right have a rank correlation of "
+            f"{ranking.correlation_correctable:+.2f} over {len(ranking.models)} models; below 0, learning the labels' "
+            "errors costs right answers."
         )
     return found
 
