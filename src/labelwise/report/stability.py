@@ -83,7 +83,7 @@ def accuracy_curves(ranking: Ranking) -> Figure:
     """Expected corrected accuracy of each model at every noise prevalence, with its band."""
     low, high = float(ranking.low.min()), float(ranking.high.max())
     foot = max(230.0, 30.0 + 15.0 * len(ranking.models))
-    x, y = Scale(0, 1, 40, WIDTH - 84), Scale(low, high, foot, 26)
+    x, y = Scale(0, 1, 40, WIDTH - 104), Scale(low, high, foot, 26)
     share = ranking.noise_prevalence
     drawing = [
         axis_y(y, round_ticks(low, high), x.start, x.stop, percent_axis=True),
@@ -100,7 +100,7 @@ def accuracy_curves(ranking: Ranking) -> Figure:
     for place, model in enumerate(ranking.models):
         first, last = ranking.curves[place, 0], ranking.curves[place, -1]
         drawing.append(tag("path", class_=f"{line_style(place)} line", d=_path([(x(0), y(first)), (x(1), y(last))])))
-        ends.append((y(last), short(model.name, 12), line_style(place)))
+        ends.append((y(last), short(model.name, 13), line_style(place)))
     drawing += [text_at(x.stop + 6, at + 4, name, f"{style} name", "start") for at, name, style in apart(ends, 14)]
     title = "Accuracy on corrected labels by the share of wrong labels"
     rows = tuple(
