@@ -311,7 +311,7 @@ def review(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run or an audit, as in runs/NAME.")],
     reviewer: Annotated[str | None, typer.Option(help="Your name (default: the page asks).")] = None,
     host: Annotated[str, typer.Option(help="Address to serve on; the default is this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve on (default: a free one).")] = 0,
+    port: Annotated[int | None, typer.Option(help="Port to serve on (default: 8642, or a free one).")] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     export: Annotated[
         Path | None, typer.Option(help="Write the decisions to a .csv or .parquet file, and end.")

@@ -7,6 +7,7 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from labelwise.review.security import Gate
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_AT_ONCE = 200
+USUAL_PORT = 8642
 PNG, JPEG = b"\x89PNG", b"\xff\xd8"
 
 
@@ -40,16 +42,17 @@ def serve(
     run_dir: Path,
     *,
     host: str = "127.0.0.1",
-    port: int = 0,
+    port: int | None = None,
     open_browser: bool = False,
     reviewer: str | None = None,
 ) -> None:
     """Serve the page for a run's folder until Ctrl-C; prints the address, which holds the key.
 
-    Raises InputError where there is nothing to review, or the address is taken.
+    Without a ``port`` it is the usual one, so that an open page finds a server that was started anew, or a free one
+    where that is taken. Raises InputError where there is nothing to review, or the address is taken.
     """
     items = Items.open(run_dir / ITEMS)
-    with DecisionStore(run_dir / DECISIONS) as store, _listen(host, port) as listener:
+    with DecisionStore(run_dir / DECISIONS) as store, _bind(host, port) as listener:
         port = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         token = secrets.token_urlsafe(32)
@@ -67,7 +70,9 @@ def serve(
         if open_browser:
             webbrowser.open(address)
         config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, lifespan="off")
-        uvicorn.Server(config).run(sockets=[listener])
+        # Ctrl-C is how a review ends; by then the server has answered what it was asked.
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def create_app(desk: Desk, *, token: str, hosts: set[str], reviewer: str | None = None) -> Starlette:
@@ -242,16 +247,25 @@ def _refuse(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, status_code=422)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, bound before the address is shown: a port of 0 is a free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+def _bind(host: str, port: int | None) -> socket.socket:
+    """A socket bound before its address is shown. Raises InputError where that cannot be."""
+    if port is not None:
+        return _bind_to(host, port)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        return _bind_to(host, USUAL_PORT)
+    except InputError:
+        return _bind_to(host, 0)
+
+
+def _bind_to(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
     except (OSError, OverflowError) as error:
-        listener.close()
+        bound.close()
         raise InputError(
             f"cannot listen on {printable(host)}:{port} ({error}): choose another --host or --port"
         ) from None
-    return listener
+    return bound

@@ -5,11 +5,11 @@ const outbox = [];
 const listeners = new Set();
 let sending = null;
 
-/** What went wrong, in a sentence; `final` where trying again would not help. */
+/** What went wrong, in a sentence; `final` where trying again would not help, `isStale` where the session is over. */
 export class Trouble extends Error {
-  constructor(sentence, final) {
+  constructor(sentence, final, isStale = false) {
     super(sentence);
-    this.final = final;
+    Object.assign(this, { final, isStale });
   }
 }
 
@@ -23,7 +23,7 @@ async function ask(path, options = {}) {
   if (response.ok) return response.json();
   if (response.status === 422) throw new Trouble((await response.json()).error, true);
   if (response.status === 401 || response.status === 403) {
-    throw new Trouble("The server was started anew: open the address that it printed.", false);
+    throw new Trouble("The server was started anew: open the address that it printed, in this browser.", false, true);
   }
   throw new Trouble(`The server answered with an error (${response.status}).`, response.status < 500);
 }
@@ -75,11 +75,14 @@ async function sendAll() {
       tell();
     } catch (trouble) {
       if (trouble.final) {
-        outbox.shift().refused(trouble.message);
+        const { refused } = outbox.shift();
         tell();
+        refused(trouble.message);
         continue;
       }
       tell(trouble.message);
+      // Another tab may have opened the new session by now.
+      if (trouble.isStale) await openSession().catch(() => {});
       await new Promise((resolve) => { setTimeout(resolve, wait); });
       wait = Math.min(2 * wait, 8000);
     }

@@ -14,7 +14,8 @@ const WITHOUT = { multilabel: ["other", "both"], segmentation: ["other", "both"]
 
 const by = (id) => document.getElementById(id);
 const state = {
-  session: null, reviewer: "", query: {}, items: [], place: 0, total: 0, decided: new Map(), shown: false, busy: false,
+  session: null, reviewer: "", query: {}, items: [], place: 0, total: 0, decided: new Map(),
+  isCutOff: false, queue: Promise.resolve(),
 };
 
 const current = () => state.items[state.place];
@@ -25,17 +26,10 @@ function complain(sentence) {
   by("trouble").hidden = !sentence;
 }
 
-async function attempt(work) {
-  if (state.busy) return;
-  state.busy = true;
-  try {
-    complain(null);
-    await work();
-  } catch (trouble) {
-    complain(trouble.message);
-  } finally {
-    state.busy = false;
-  }
+/** Do one thing after the other; what goes wrong is said. */
+function attempt(work) {
+  state.queue = state.queue.then(work).catch((trouble) => complain(trouble.message));
+  return state.queue;
 }
 
 function draw() {
@@ -87,6 +81,7 @@ async function drawEnd(made) {
 }
 
 async function load() {
+  complain(null);
   const answer = await fetchBatch({ ...state.query, by: state.query.by ?? state.reviewer, size: BATCH });
   Object.assign(state, { items: answer.items, total: answer.total, place: 0, decided: new Map() });
   draw();
@@ -205,7 +200,8 @@ by("help-open").addEventListener("click", () => openDialog("help"));
 onUnsaved((count, trouble) => {
   by("saved").textContent = count ? `${count} not saved yet` : "All saved";
   if (trouble) complain(`${trouble} ${count} of your decisions ${count === 1 ? "is" : "are"} not saved; trying again.`);
-  else if (!count) complain(null);
+  else if (state.isCutOff && !count) complain(null);
+  state.isCutOff = Boolean(trouble);
 });
 
 attempt(async () => {
