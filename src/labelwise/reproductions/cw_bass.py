@@ -32,9 +32,9 @@ CLAIM = (
 DEFAULT_SEEDS = 3
 
 SUPERVISED, FIXED, METHOD, PUBLISHED = "few masks alone", "fixed threshold", "cw-bass", "cw-bass as published"
-# Chosen for the mean IoU of one seed's validation scenes, other ones than those reported: the threshold of the baseline
-# from 0.7, 0.8 and 0.95, tau_0 of the method from 0.6, 1.2 and 1.4, and the learning rate of all from 0.1 and 0.03, for
-# few masks alone.
+# Chosen for the mean IoU of two seeds' validation scenes, other ones than those reported: the learning rate of all from
+# 0.1 and 0.03, for few masks alone; the threshold of the baseline from 0.7, 0.8 and 0.95, and tau_0 of the method from
+# 0.6, 1.2 and 1.4.
 FIXED_THRESHOLD, TAU = 0.95, 1.4
 PLAIN: dict[str, Any] = {"gamma": 0.0, "boundary_weight": 0.0, "threshold_range": (FIXED_THRESHOLD, FIXED_THRESHOLD)}
 ARMS: dict[str, dict[str, Any]] = {
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
     num_labelled: int = 24
     num_unlabelled: int = 200
     num_test: int = 200
-    epochs: int = 12
+    epochs: int = 50
 
 
 class Drawn(NamedTuple):
@@ -117,6 +117,10 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
         notes=[
             "the student sees scenes in other light than the teacher, in all arms; published code shows both the same",
             "parts ran on seed 0 only, and are shown, not chosen from",
+            "thresholds and the rate were chosen on other scenes, where few masks alone reached a mean IoU of 0.565, "
+            "thresholds of 0.7, 0.8, 0.95 reached 0.474, 0.518, 0.573 and tau_0 of 0.6, 1.2, 1.4 reached 0.325, 0.441, "
+            "0.446",
+            "a first run, of 300 steps for 1,250, gave the same verdict (cw-bass minus fixed threshold -0.149)",
             *source_notes(data_dir, seeds, quick=quick),
         ],
     )
