@@ -10,7 +10,7 @@ from labelwise.training.data import TrainingData
 from labelwise.training.recipe import Recipe
 from labelwise.training.seeding import seeded
 from labelwise.training.settings import Settings
-from toys import FEW_MASKS, GRAPHS, GROUPS, LABEL_SETS, NUMBERS, POINTS, SCENES, TABLES, TWO_NUMBERS, Toy
+from toys import FEW_MASKS, GRAPHS, GROUPS, LABEL_SETS, NUMBERS, POINTS, SCENES, TABLES, TWO_CLASSES, TWO_NUMBERS, Toy
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,8 @@ TABLE = [
     Row("ps-kd", "ps-kd"),
     Row("ps-kd-snapshot", "ps-kd", {"teacher": "snapshot"}),
     Row("ps-kd-mixup", "ps-kd", {"teacher": "snapshot", "smoothing": 0.1, "mixup_alpha": 1.0}, differs=PAIRS),
+    Row("log-confidence", "log-confidence", {"warmup_steps": 10}),
+    Row("log-confidence-two", "log-confidence", {"warmup_steps": 0}, toy=TWO_CLASSES),
     Row("conr", "conr", toy=NUMBERS, differs=VIEWS),
     Row(
         "conr-weighted",

@@ -81,7 +81,7 @@ class Points:
     def bad_labels(self, data: TrainingData) -> dict[str, Tensor]:
         wrong, unlabelled = data.labels.clone(), data.labels.clone()
         wrong[5], unlabelled[5] = self.num_classes, -1
-        return {"example 5 has label 3": wrong, "example 5 has label -1": unlabelled}
+        return {f"example 5 has label {self.num_classes}": wrong, "example 5 has label -1": unlabelled}
 
     def estimator(self, recipe: str, network: str, **options: Any) -> Classifier:
         return Classifier(recipe, network=network, accelerator="cpu", **options)
@@ -93,6 +93,7 @@ class Points:
 
 
 POINTS = Points()
+TWO_CLASSES = Points(num_classes=2)
 
 
 @dataclass(frozen=True)
