@@ -59,6 +59,21 @@ def test_each_reviewer_has_one_decision_a_label_the_last(path: Path) -> None:
         assert store.standing() == [first, last, other]
 
 
+def test_what_is_sent_again_because_its_answer_was_lost_is_one_decision(path: Path) -> None:
+    with DecisionStore(path) as store:
+        first = keep(store, 1)
+        assert keep(store, 1) == first
+        assert keep(store, 1, "bob") != first
+        undone = store.undo("ann")
+        assert undone is not None
+        assert undone.undoes == first.number
+        assert [each.reviewer for each in store.standing()] == ["bob"]
+        again = keep(store, 1)
+        assert again.number == undone.number + 1
+        accept(store, 1)
+        assert keep(store, 1).number == again.number + 2
+
+
 def test_an_undo_brings_back_what_the_reviewer_had_decided_before(path: Path) -> None:
     with DecisionStore(path) as store:
         first = keep(store, 1)

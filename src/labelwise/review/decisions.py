@@ -115,11 +115,15 @@ class DecisionStore:
     ) -> Decision:
         """Add a decision and return it once it is on the disk; it replaces the reviewer's earlier one on that label.
 
+        One that is the reviewer's last already is returned as it is: it was sent again because its answer was lost.
         Raises InputError for an unknown verdict, labels that the verdict contradicts, an empty or over-long name.
         """
         part, before, after, reviewer, note = map(_valid, (part, before, after, reviewer.strip(), note))
         made = checked(Decision(0, index, part, verdict, before, after, reviewer, "", note))
         with self._writing():
+            last = self._read("WHERE reviewer = ? ORDER BY at DESC LIMIT 1", made.reviewer)
+            if last and replace(last[0], number=0, at="") == made:
+                return last[0]
             return self._append(replace(made, at=self._now(made.reviewer)))
 
     def undo(self, reviewer: str) -> Decision | None:
