@@ -364,6 +364,48 @@ def stability(
 
 
 @app.command()
+def plan(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="A .csv, .parquet or .npz file.")],
+    dear: Annotated[str, typer.Option(help="Column of dear, trusted labels, empty where none was bought.")],
+    budget: Annotated[float, typer.Option(help="What may be spent on new labels.")],
+    price_cheap: Annotated[float, typer.Option(help="Price of a cheap label.")],
+    price_dear: Annotated[float, typer.Option(help="Price of a dear label.")],
+    label: Annotated[str | None, typer.Option(help="Column of cheap labels (default: label).")] = None,
+    text: Text = None,
+    image: Image = None,
+    split: SplitColumn = None,
+    out: Out = None,
+    limit: Limit = None,
+    image_size: ImageSize = None,
+    network: Annotated[str, typer.Option(help="Backbone for pictures: auto or a timm model.")] = "auto",
+    weights: Weights = None,
+    download: Download = False,
+    by: Annotated[
+        str, typer.Option(help="How relabel.csv picks rows: uncertainty, doubt (of the cheap label) or random.")
+    ] = "uncertainty",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Plan what labels to buy: how many cheap and dear ones, for which rows, and what accuracy to expect."""
+    from labelwise.job.options import Options
+    from labelwise.job.plan import Purchase, plan_table, run_plan
+
+    options = Options(
+        source=source, label=label, text=text, image=image, split=split, limit=limit, image_size=image_size,
+        network=network, weights=_str(weights), download=download, seed=seed, out=_str(out),
+    )  # fmt: skip
+    found = run_plan(options, Purchase(dear=dear, budget=budget, price_cheap=price_cheap, price_dear=price_dear, by=by))
+    if as_json:
+        typer.echo(json.dumps(None if found.plan is None else found.plan.to_dict(), indent=1))
+        return
+    if found.plan is not None:
+        _console().print(plan_table(found.plan))
+    for sentence in found.sentences:
+        typer.echo(sentence)
+    typer.echo(f"\nResults: {found.folder}")
+
+
+@app.command()
 def methods(as_json: AsJson = False) -> None:
     """List the methods: what each answers, and what came of reproducing its claim."""
     from labelwise.methods.listing import method_rows, method_table
