@@ -283,6 +283,14 @@ def test_labels_of_every_form(task: str, tmp_path: Path, served: Callable[..., S
         assert (
             browser.execute_script("return getComputedStyle(document.querySelector('.masks canvas')).opacity") == "0.2"
         )
+        # Keys decide also where the slider was used last, and the next mask is shown the same way.
+        first = person.text("question")
+        browser.find_element(By.ID, "opacity").click()
+        faded = browser.find_element(By.ID, "opacity").get_attribute("value")
+        person.press("k")
+        assert person.text("question") != first
+        assert browser.find_element(By.ID, "opacity").get_attribute("value") == faded
+        assert browser.find_element(By.CSS_SELECTOR, "input[value=suggested]").is_selected()
     assert person.complaints() == []
 
 

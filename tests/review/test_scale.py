@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from labelwise.review.decisions import DecisionStore
 from labelwise.review.desk import Desk
 from labelwise.review.items import Items
+from labelwise.review.ordering import ActiveOrder
 from labelwise.review.server import create_app
 folder = Path(sys.argv[1])
 seconds = {}
@@ -28,7 +29,8 @@ def timed(name, work):
     seconds[name] = time.perf_counter() - began
     return answer
 def begin():
-    desk = Desk(Items.open(folder / "review.arrow"), DecisionStore(folder / "decisions.sqlite"))
+    items = Items.open(folder / "review.arrow")
+    desk = Desk(items, DecisionStore(folder / "decisions.sqlite"), ActiveOrder(items))
     client = TestClient(create_app(desk, token="t", hosts={"h:1"}), base_url="http://h:1")
     client.get("/?token=t")
     client.headers |= {"Origin": "http://h:1", "X-CSRF-Token": client.get("/api/session").json()["csrf"]}
@@ -39,11 +41,16 @@ for turn in range(3):
     batch = timed("next page", lambda: client.get("/api/batch?by=ann").json())
     for item in batch["items"]:
         sent = {"position": item["position"], "verdict": "keep", "after": item["given"], "reviewer": "ann"}
+        if item["position"] % 3:
+            sent |= {"verdict": "accept", "after": item["suggested"]}
         timed("decision", lambda: client.post("/api/decide", json=sent).raise_for_status())
 pair = client.get("/api/session").json()["pairs"][0]
 asked = {"by": "ann", "given": pair["given"], "suggested": pair["suggested"], "score": 0.9}
 assert timed("filter", lambda: client.get("/api/batch", params=asked).json())["items"]
 assert timed("state", lambda: client.get("/api/state").json())["decided"] == 90
+for name in ("first new order", "new order"):
+    timed(name, lambda: client.post("/api/rerank", json={}).raise_for_status())
+assert timed("next in new order", lambda: client.get("/api/batch?by=ann&order=active").json())["items"]
 seconds["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps(seconds))
 """
@@ -83,4 +90,7 @@ def test_many_labels_are_reviewed_as_fast_as_few(count: int, tmp_path: Path) -> 
     assert found["next page"] < 0.1
     assert found["filter"] < 0.1
     assert found["decision"] < 0.1
+    assert found["first new order"] < 2
+    assert found["new order"] < 1
+    assert found["next in new order"] < 0.1
     assert found["peak MB"] < 500

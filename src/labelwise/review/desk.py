@@ -16,8 +16,8 @@ from labelwise.review.consensus import Consensus, Key, combine
 from labelwise.review.decisions import Decision, DecisionStore
 from labelwise.review.items import Item, Items
 
-Positions = NDArray[np.int64]
-Order = Callable[[Items, dict[int, bool]], Positions]
+Positions = NDArray[np.integer]
+Order = Callable[[dict[int, bool]], Positions]
 SHOWN = ("undecided", "decided", "conflicts", "all")
 MOST_PAIRS = 200
 
@@ -48,7 +48,7 @@ class Desk:
         self._lock = threading.RLock()
         self._last = -1
         self._standing: list[Decision] = []
-        self._order: Positions = np.arange(len(items))
+        self._order: Positions | None = None  # that of the items
         self._refresh()
 
     def decide(self, position: int, verdict: str, after: str, reviewer: str, note: str = "") -> Decision:
@@ -83,8 +83,8 @@ class Desk:
         with self._lock:
             self._refresh()
             passing = self._passing(which)
-            order = self._order if active else np.arange(len(self.items))
-            chosen = order[passing[order]]
+            order = self._order if active else None
+            chosen: Positions = np.flatnonzero(passing) if order is None else order[passing[order]]
         return chosen[:size].tolist(), len(chosen)
 
     def rerank(self) -> None:
@@ -92,7 +92,7 @@ class Desk:
         with self._lock:
             self._refresh()
             if self._reorder is not None:
-                self._order = self._reorder(self.items, self.errors())
+                self._order = self._reorder(self.errors())
 
     def errors(self) -> dict[int, bool]:
         """Positions that were settled, and whether the given label was wrong there."""

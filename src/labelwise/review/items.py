@@ -182,6 +182,18 @@ class Items:
         """Probability of the suggested label, (n,), NaN where the task has none."""
         return self._numbers("suggested_prob", np.float32)
 
+    @cached_property
+    def neighbours(self) -> NDArray[np.int32]:
+        """Positions of the nearest rows of each item, (n, k), -1 where there are fewer."""
+        columns = [batch.column("neighbours") for batch in self._batches]
+        counts = [np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)) for column in columns]
+        width = int(max((count.max(initial=0) for count in counts), default=0))
+        near = np.full((len(self), width), -1, dtype=np.int32)
+        for column, count, start in zip(columns, counts, self._starts, strict=False):
+            block = near[start : start + len(count)]
+            block[np.arange(width) < count[:, None]] = column.flatten().to_numpy(zero_copy_only=False)
+        return near
+
     @property
     def cells(self) -> list[str]:
         """The different labels that were given or suggested, as shown; codes are places in this list."""
@@ -218,8 +230,8 @@ class Items:
 
     def position(self, index: int, part: str = "") -> int | None:
         """Where the item of a row of the source, and of one of its labels, stands; None where there is none."""
-        order, ordered = self._by_index
-        first, last = np.searchsorted(ordered, [index, index + 1])
+        order = self._by_index
+        first, last = np.searchsorted(self.index, [index, index + 1], sorter=order)
         for position in order[first:last].tolist():
             batch, row = self._find(position)
             if batch.column("part")[row].as_py() == part:
@@ -227,9 +239,8 @@ class Items:
         return None
 
     @cached_property
-    def _by_index(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order = np.argsort(self.index, kind="stable")
-        return order, self.index[order]
+    def _by_index(self) -> NDArray[np.int32]:
+        return np.argsort(self.index, kind="stable").astype(np.int32)
 
     @cached_property
     def _coded(self) -> tuple[list[str], NDArray[np.int32], NDArray[np.int32]]:

@@ -29,6 +29,7 @@ from labelwise.review.decisions import DecisionStore
 from labelwise.review.desk import SHOWN, Desk, Filter
 from labelwise.review.items import BLOBS, Items
 from labelwise.review.items import FILE as ITEMS
+from labelwise.review.ordering import ActiveOrder
 from labelwise.review.security import Gate
 
 STATIC = Path(__file__).parent / "static"
@@ -58,7 +59,7 @@ def serve(
         token = secrets.token_urlsafe(32)
         names = {shown, "localhost"} if host in LOOPBACK else {shown, socket.gethostname().lower()}
         hosts = {f"{name.lower()}:{port}" for name in names}
-        app = create_app(Desk(items, store), token=token, hosts=hosts, reviewer=reviewer)
+        app = create_app(Desk(items, store, ActiveOrder(items)), token=token, hosts=hosts, reviewer=reviewer)
         address = f"http://{shown}:{port}/?token={token}"
         sys.stdout.write(f"Review of {items.name}: {int(items.suspect.sum()):,} suspects\n{address}\nCtrl-C ends it.\n")
         if host not in LOOPBACK:

@@ -41,7 +41,7 @@ function draw() {
   by("bar").max = Math.max(state.items.length, 1);
   by("bar").value = made;
   by("count").textContent = state.items.length
-    ? `${made} of ${state.items.length} in this batch, ${state.total.toLocaleString("en")} to go when it began`
+    ? `${made} of ${state.items.length} in this batch · ${state.total.toLocaleString("en")} in all`
     : "nothing left";
   for (const button of by("verdicts").children) {
     const { verdict } = button.dataset;
@@ -174,7 +174,8 @@ const openPeople = () => attempt(async () => {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName) && event.target.type !== "checkbox") return;
+  // Sliders and choices have a use for the arrows themselves.
+  if (event.target.matches("[type=range], [type=radio]") && event.key.startsWith("Arrow")) return;
   const key = event.key.toLowerCase();
   const moves = { arrowleft: () => move(-1), arrowright: () => move(1), u: takeBack, f: openFilter, "?": () => openDialog("help") };
   // Enter on a button presses that button.

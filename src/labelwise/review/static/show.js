@@ -1,6 +1,8 @@
 /** Draws one label: everything from outside becomes text nodes, never markup. */
 
 const SMALL = 96;
+// How masks are shown stays from label to label.
+const mask = { mode: "difference", opacity: 60 };
 
 export function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -50,29 +52,35 @@ function difference(given, suggested) {
   return a;
 }
 
-async function drawMask(canvas, position, which) {
-  const [given, suggested] = await Promise.all(
-    ["given_mask", "suggested_mask"].map((column) => loaded(`/picture/${position}/${column}`)),
-  );
+function drawMask(canvas, given, suggested) {
   canvas.width = given.naturalWidth;
   canvas.height = given.naturalHeight;
   canvas.classList.toggle("pixels", Math.max(canvas.width, canvas.height) <= SMALL);
   const context = canvas.getContext("2d");
-  if (which === "difference") context.putImageData(difference(given, suggested), 0, 0);
-  else context.drawImage(which === "given" ? given : suggested, 0, 0);
+  if (mask.mode === "difference") context.putImageData(difference(given, suggested), 0, 0);
+  else context.drawImage(mask.mode === "given" ? given : suggested, 0, 0);
 }
 
 function masks(item, session) {
   const canvas = make("canvas", { role: "img", ariaLabel: "The mask over the picture" });
-  const slider = make("input", { type: "range", min: 0, max: 100, value: 60, id: "opacity" });
-  slider.addEventListener("input", () => { canvas.style.opacity = slider.value / 100; });
-  canvas.style.opacity = 0.6;
+  const layers = Promise.all(["given_mask", "suggested_mask"].map((column) => loaded(`/picture/${item.position}/${column}`)));
+  const show = () => layers.then(([given, suggested]) => drawMask(canvas, given, suggested));
+  const slider = make("input", { type: "range", min: 0, max: 100, value: mask.opacity, id: "opacity" });
+  const fade = () => {
+    mask.opacity = slider.value;
+    canvas.style.opacity = slider.value / 100;
+  };
+  slider.addEventListener("input", fade);
   const modes = ["difference", "given", "suggested"].map((mode) => {
-    const radio = make("input", { type: "radio", name: "mask", value: mode, checked: mode === "difference" });
-    radio.addEventListener("change", () => drawMask(canvas, item.position, mode));
+    const radio = make("input", { type: "radio", name: "mask", value: mode, checked: mode === mask.mode });
+    radio.addEventListener("change", () => {
+      mask.mode = mode;
+      show();
+    });
     return make("label", {}, radio, ` ${mode}`);
   });
-  drawMask(canvas, item.position, "difference");
+  fade();
+  show();
   const legend = session.colours.map((colour, k) => {
     const swatch = make("span", { className: "swatch" });
     swatch.style.backgroundColor = colour;
