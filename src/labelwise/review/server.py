@@ -264,6 +264,8 @@ def _bind_to(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        # Who opens the address before the server runs is kept waiting instead of turned away.
+        bound.listen()
     except (OSError, OverflowError) as error:
         bound.close()
         raise InputError(
