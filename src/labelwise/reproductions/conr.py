@@ -90,6 +90,7 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
         details["abalone"] = _means(shells) | {
             "rare ages, conr minus absolute error": paired_interval(shells[METHOD]["few"], shells[L1]["few"])._asdict()
         }
+    notes += reasons(details)
     if seeds == 1:
         notes.append("one seed leaves no interval: the verdict rests on the sign of the differences")
     main = pairs["conr minus absolute error"]
@@ -110,6 +111,18 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
         details=details,
         notes=notes,
     )
+
+
+def reasons(details: Mapping[str, Any]) -> list[str]:
+    """What decided, in words, from the measures of a result."""
+    error = {arm: each["few"] for arm, each in details["digits"].items()}
+    alone, weighted = (each["difference"] for each in details["rare angles"].values())
+    return [
+        f"on rare angles ConR changes the absolute error by {alone:+.2f} degrees and that with LDS weights by "
+        f"{weighted:+.2f}, where LDS weights alone change it by {error[LDS] - error[L1]:+.2f}; ConR without pushing "
+        f"(eta = 0) differs from ConR by {error['conr without pushing (eta = 0)'] - error[METHOD]:+.2f}; learning rate "
+        "and beta were chosen on validation rows for each seed"
+    ]
 
 
 def run_arms(task: Task, seed: int, epochs: int, *, tuned_only: bool = False) -> dict[str, dict[str, Any]]:

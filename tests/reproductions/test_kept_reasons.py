@@ -1,0 +1,22 @@
+"""What kept results say decided follows from their own numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelwise.reproductions import c_mixup, conr, nacl
+from labelwise.reproductions.result import Result
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "part"),
+    [("02-nacl", nacl, None), ("06-conr", conr, None), ("25-c-mixup", c_mixup, "each set")],
+)
+def test_reasons_follow_from_the_numbers(file: str, module: Any, part: str | None) -> None:
+    kept = Result.load(RESULTS / f"{file}.json")
+    found = module.reasons(kept.details if part is None else kept.details[part])
+    assert found
+    assert [note for note in kept.notes if note in found] == found
