@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from labelwise.reproductions import c_mixup, conr, nacl
+from labelwise.reproductions import c_mixup, conr, cw_bass, nacl
 from labelwise.reproductions.result import Result
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -20,3 +20,10 @@ def test_reasons_follow_from_the_numbers(file: str, module: Any, part: str | Non
     found = module.reasons(kept.details if part is None else kept.details[part])
     assert found
     assert [note for note in kept.notes if note in found] == found
+
+
+def test_reasons_of_cw_bass_follow_from_its_numbers() -> None:
+    kept = Result.load(RESULTS / "10-cw-bass.json")
+    arms = {arm: summary.values[0] for arm, summary in (kept.baselines | kept.methods).items()}
+    (found,) = cw_bass.reasons(arms, kept.details["parts_on_seed_0"])
+    assert found in kept.notes
