@@ -332,10 +332,15 @@ def review(
 @app.command()
 def stability(
     given: Annotated[Path, typer.Option(help="The benchmark's labels, class numbers: .npy, .parquet or .csv.")],
-    more: Annotated[list[str] | None, typer.Argument(metavar="[NAME=]FILE...", help="Further predictions.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=]FILE...", help="Predictions of further models.")
+    ] = None,
     predictions: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]FILE", help="A model's classes, or probabilities, for the same examples."),
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="A model's classes, or probabilities, for the same examples; more files may follow.",
+        ),
     ] = None,
     corrected: Annotated[
         Path | None, typer.Option(help="Corrected labels, -1 where none was agreed on: .npy, .parquet or .csv.")
