@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import traceback
 import warnings
@@ -496,11 +497,14 @@ def _run_job(options: "Options", resume: bool, as_json: bool = False) -> None:
         typer.echo(json.dumps(outcome.metrics, indent=1, default=str))
         return
     from labelwise.job.words import summary
+    from labelwise.review.items import FILE as ITEMS
 
     typer.echo()
     for sentence in summary(outcome.metrics):
         typer.echo(sentence)
     typer.echo(f"\nReport: {outcome.report}" if outcome.report else f"\nResults: {outcome.folder}")
+    if "audit" not in options.skip and (outcome.folder / ITEMS).exists():
+        typer.echo(f"Look at the suspects and decide: labelwise review {shlex.quote(str(outcome.folder))}")
 
 
 def _audit_files(
