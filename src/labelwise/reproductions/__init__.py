@@ -33,6 +33,7 @@ REPRODUCTIONS = MappingProxyType(
         "local-graph-clustering": "local_clustering",
         "lp-icp": "lp_icp",
         "c-mixup": "c_mixup",
+        "quantity-quality": "quantity_quality",
         "llp-bp": "llp_bp",
         "t-jepa": "t_jepa",
         "ps-kd": "ps_kd",
