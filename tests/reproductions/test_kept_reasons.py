@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from labelwise.reproductions import c_mixup, conr, cw_bass, nacl
+from labelwise.reproductions import adele, c_mixup, conr, cw_bass, nacl
 from labelwise.reproductions.result import Result
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -27,3 +27,8 @@ def test_reasons_of_cw_bass_follow_from_its_numbers() -> None:
     arms = {arm: summary.values[0] for arm, summary in (kept.baselines | kept.methods).items()}
     (found,) = cw_bass.reasons(arms, kept.details["parts_on_seed_0"])
     assert found in kept.notes
+
+
+def test_the_seeds_of_adele_are_those_of_its_numbers() -> None:
+    kept = Result.load(RESULTS / "09-adele.json")
+    assert adele.seed_note(dict(kept.baselines) | dict(kept.methods)) in kept.notes
