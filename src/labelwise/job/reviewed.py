@@ -132,7 +132,7 @@ def compare(reviewed: Reviewed, after: Mapping[str, Any], examples: Examples) ->
         if after.get(key) is not None and (same_rows or not is_score)
         if key != ROBUST or after.get("accuracy_robust") is None
     )
-    table = Table("Before and after people's decisions", ("", "before", "after"), rows)
+    table = Table("Before and after people's decisions", ("what was measured", "before", "after"), rows)
     return replace(reviewed.findings, compared=table if rows else None, notes=tuple(notes))
 
 
