@@ -2,8 +2,8 @@
 
     python benchmarks/active_order.py --data-dir DIR --out docs/results/bench-active-order.json
 
-CIFAR-10 with labels by people (CIFAR-10N): the clean labels are the reviewer. Without a data folder: digits with
-redrawn labels, on which the constants of the order were settled.
+CIFAR-10 with labels by people (CIFAR-10N): the clean labels are the reviewer. With --settle: the data on which the
+constants of the order were settled, digits with redrawn labels and, from the data folder, adult with planted errors.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from labelwise.audit.active_order import active_order, doubts
 from labelwise.audit.audit import audit
 from labelwise.audit.cross_validation import cross_val_pred_probs
+from labelwise.data.encode import encoder_for
 from labelwise.data.named import load
 from labelwise.files import atomic_write
 from labelwise.numerics.neighbours import nearest
@@ -36,9 +37,10 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--rows", type=int, default=10_000, help="rows of each draw")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--settle", action="store_true", help="the data that constants were settled on")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    sources = digits(options.seeds) if options.data_dir is None else people(options)
+    sources = settling(options) if options.settle else people(options)
     found: dict[str, list[dict[str, Any]]] = {}
     for name, X, given, truth, seed in sources:
         found.setdefault(name, []).append(measure(X, given, truth, seed))
@@ -58,6 +60,25 @@ def people(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, np.nd
             rows = np.random.default_rng([seed, 7]).permutation(train)[: options.rows]
             assert examples.truth is not None
             yield name, examples.inputs[rows], examples.given[rows], examples.truth[rows], seed
+
+
+def settling(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, int]]:
+    """What the constants were settled on."""
+    yield from digits(options.seeds)
+    if options.data_dir is not None:
+        yield from adult(options)
+
+
+def adult(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, int]]:
+    """People of the census, of whom far more of those who earn much are labelled wrongly."""
+    examples = load("adult", data_dir=options.data_dir)
+    encoded = encoder_for(examples).fit(examples.inputs).transform(examples.inputs)
+    for seed in range(options.seeds):
+        rng = np.random.default_rng([seed, 3])
+        rows = rng.permutation(len(encoded))[: min(options.rows, 6_000)]
+        truth = examples.given[rows]
+        flipped = rng.random(len(rows)) < np.where(truth == 1, 0.3, 0.05)
+        yield "adult", encoded[rows], np.where(flipped, 1 - truth, truth), truth, seed
 
 
 def digits(seeds: int) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, int]]:

@@ -1,6 +1,7 @@
 """The store of decisions: nothing acknowledged is lost, nothing is changed, and files carry it whole."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -178,6 +179,8 @@ DAMAGED: dict[str, Damage] = {
     "the verdict 'maybe' is not known": lambda text: text.replace("accept", "maybe", 1),
     "keep cannot set": lambda text: text.replace("keep,cat,cat", "keep,cat,cow", 1),
     "for a time": lambda text: text.replace("+00:00", "", 1),
+    "-23:00' for a time": lambda text: text.replace("+00:00", "-23:00", 1),
+    "decision 2 is out of order": lambda text: re.sub(r"(accept,cat,dog,ann,)\d{4}", r"\g<1>1999", text, count=1),
     "half an undo": lambda text: text.replace(",undo,", ",keep,", 1),
     "does not take back": lambda text: text.replace(",2\r\n", ",1\r\n", 1),
     "out of order": lambda text: text.replace("\r\n2,", "\r\n1,", 1),

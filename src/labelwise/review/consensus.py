@@ -1,4 +1,4 @@
-"""Several reviewers, one label: the majority's, or one that trusts reviewers by how they agree with each other."""
+"""Several reviewers, one label: the one most chose, or one that trusts reviewers by how they agree with each other."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def combine(
 ) -> Consensus:
     """Combine the decisions that stand, at most one a reviewer and label.
 
-    The majority's answer counts; ties, and majorities that cannot tell, leave a label OPEN. ``weighted``: verdicts are
-    weighed by each reviewer's confusion matrix (Dawid & Skene 1979), the model being one more reviewer where
-    ``doubted`` says which labels it doubts (as in CROWDLAB, Goh et al. 2022); whom nobody else confirms weighs little.
+    The answer with most votes counts; ties, and labels of which most cannot tell, stay OPEN. ``weighted``: verdicts
+    are weighed by each reviewer's confusion matrix (Dawid & Skene 1979), and where ``doubted`` says which labels the
+    model doubts, the model is one more reviewer, an idea of CROWDLAB (Goh et al. 2022), which weighs its probabilities.
     Cost: O(decisions), weighted times the iterations.
     """
     by_label: dict[Key, list[Decision]] = {}

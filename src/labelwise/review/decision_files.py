@@ -12,7 +12,7 @@ from typing import Any
 
 from labelwise.errors import InputError
 from labelwise.files import atomic_write, guard, printable, quote, unguard
-from labelwise.review.decisions import UNDO, Decision, DecisionStore, checked, taken_back
+from labelwise.review.decisions import UNDO, Decision, DecisionStore, checked, stamp, taken_back
 
 COLUMNS = tuple(field.name for field in fields(Decision))
 NUMBERS = ("number", "index", "undoes")
@@ -110,9 +110,10 @@ def _checked_trail(records: Iterable[Mapping[str, Any]]) -> list[Decision]:
     there: dict[int, Decision] = {}
     undone: set[int] = set()
     last = 0
+    latest: dict[str, str] = {}  # reviewer -> time
     for record in records:
         decision = _decision(record)
-        if decision.number <= last:
+        if decision.number <= last or decision.at <= latest.get(decision.reviewer, ""):
             raise InputError(f"decision {decision.number} is out of order: restore the file")
         if decision.undoes is None:
             checked(decision)
@@ -123,7 +124,7 @@ def _checked_trail(records: Iterable[Mapping[str, Any]]) -> list[Decision]:
                 raise InputError(f"decision {decision.number} does not take back what it says: restore the file")
             undone.add(decision.undoes)
         there[decision.number] = decision
-        last = decision.number
+        last, latest[decision.reviewer] = decision.number, decision.at
     return list(there.values())
 
 
@@ -131,15 +132,19 @@ def _decision(record: Mapping[str, Any]) -> Decision:
     numbers = [record[name] for name in NUMBERS if name != "undoes" or record[name] is not None]
     if not all(type(value) is int for value in numbers) or not all(isinstance(record[name], str) for name in TEXTS):
         raise InputError(f"decision {record['number']} has a number or a text that is none: restore the file")
-    try:
-        has_zone = datetime.fromisoformat(record["at"]).tzinfo is not None
-    except ValueError:
-        has_zone = False
-    if not has_zone:
+    if not _is_stamp(record["at"]):
         raise InputError(f"decision {record['number']} has {quote(record['at'])} for a time: restore the file")
     if (record["verdict"] == UNDO) != (record["undoes"] is not None):
         raise InputError(f"decision {record['number']} is half an undo: restore the file")
     return Decision(**record)
+
+
+def _is_stamp(text: str) -> bool:
+    """Whether a time is written as the store does, so that the order of texts is that of times."""
+    try:
+        return stamp(datetime.fromisoformat(text)) == text
+    except ValueError:
+        return False
 
 
 def _of_kind(path: Path, by_suffix: Mapping[str, Callable[..., Any]]) -> Any:

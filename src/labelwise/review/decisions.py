@@ -211,7 +211,7 @@ class DecisionStore:
         now = datetime.now(UTC)
         if last is not None:
             now = max(now, datetime.fromisoformat(last) + timedelta(microseconds=1))
-        return _stamp(now)
+        return stamp(now)
 
     def _read(self, condition: str, *values: Any) -> list[Decision]:
         return [Decision(*row) for row in self._connection.execute(_SELECT + condition, values)]
@@ -267,7 +267,7 @@ def _valid(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _stamp(when: datetime) -> str:
+def stamp(when: datetime) -> str:
     """Text of one length, so that its order is that of time."""
     return when.astimezone(UTC).isoformat(timespec="microseconds")
 
