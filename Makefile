@@ -29,6 +29,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/label_sets.py --out docs/results/bench-label-sets.json
 	$(BIN)/python benchmarks/partners.py --out docs/results/bench-partners.json
 	$(BIN)/python benchmarks/bags.py --out docs/results/bench-bags.json
+	$(BIN)/python benchmarks/plans.py --out docs/results/bench-plans.json
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py

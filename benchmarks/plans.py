@@ -10,6 +10,7 @@ share in hindsight and against spending all on one kind.
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -134,10 +135,12 @@ def summary(name: str, rounds: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     """Run all rounds and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("LABELWISE_DATA"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
+    if options.data_dir is None:
+        parser.error("give the folder of CIFAR-10N and Reuters with --data-dir or LABELWISE_DATA")
     digits, stories = digits_source(), stories_source(options.data_dir)
     settings: dict[str, tuple[Callable[[int], Pool], tuple[int, int], float]] = {
         "digits": (lambda seed: of_task(digits.draw(seed)), (200, 60), 120),
