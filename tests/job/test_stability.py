@@ -84,6 +84,18 @@ def test_votes_say_what_the_corrected_labels_say(files: Path) -> None:
     assert apply_votes(GIVEN, files / "votes.json").tolist() == CORRECTED.tolist()
 
 
+@pytest.mark.parametrize(
+    ("name", "errors", "corrected"), [("cifar10", 54, 18), ("20news", 82, 22), ("cifar100", 585, 318)]
+)
+def test_votes_of_the_study_change_as_many_labels_as_it_reports(
+    data_dir: Path, name: str, errors: int, corrected: int
+) -> None:
+    folder = data_dir / "label-errors"
+    given = np.load(folder / "original_test_labels" / f"{name}_test_set_original_labels.npy").astype(np.int64)
+    found = apply_votes(given, folder / "mturk" / f"{name}_mturk.json")
+    assert ((found != given).sum(), ((found != given) & (found >= 0)).sum()) == (errors, corrected)
+
+
 def one_hot(classes: np.ndarray) -> np.ndarray:
     return np.eye(3)[classes] * 0.7 + 0.1
 

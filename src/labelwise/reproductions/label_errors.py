@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from labelwise.audit.confident_learning import find_label_issues, label_quality_scores, num_label_issues
 from labelwise.audit.cross_validation import cross_val_pred_probs
-from labelwise.audit.stability import BenchmarkStudy
+from labelwise.audit.stability import BenchmarkStudy, prevalence
 from labelwise.audit.votes import (
     VoteRecords,
     aggregate_multilabel_votes,
@@ -264,15 +264,12 @@ def _validated(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _imagenet_study(folder: Path) -> dict[str, Any]:
-    given = _load(folder / "original_test_labels" / "imagenet_val_set_original_labels.npy").astype(np.int64)
+    """Counts only: the votes name photographs, and which row each one is was not published with them."""
+    num_labels = len(_load(folder / "original_test_labels" / "imagenet_val_set_original_labels.npy"))
     records = read_votes(_votes_file(folder, "imagenet"))
     outcome = aggregate_votes(records.votes, records.given, records.guessed)
-    rows = np.asarray(records.ids, dtype=np.int64)
-    corrected = given.copy()
-    corrected[rows] = outcome.corrected
-    study = BenchmarkStudy.of(given, corrected)
-    benign, correctable = study.sizes
-    return {"benign": benign, "correctable": correctable, "noise_prevalence": study.noise_prevalence}
+    benign, correctable = num_labels - int(outcome.is_error.sum()), int((outcome.consensus == "guessed").sum())
+    return {"benign": benign, "correctable": correctable, "noise_prevalence": prevalence(benign, correctable)}
 
 
 def _cluster_errors(X: Floats, true: Ints, seed: int, rng: np.random.Generator) -> NDArray[np.bool_]:
