@@ -132,6 +132,19 @@ def test_bad_input(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_dear_labels_of_other_classes_are_said(tmp_path: Path) -> None:
+    source = table(tmp_path)
+    lines = source.read_text().splitlines()
+    lines[1] = lines[1].rsplit(",", 1)[0] + ",maybe"
+    source.write_text("\n".join(lines) + "\n")
+    assert "no cheap label has" in done("plan", source, *COLUMNS, *PRICES, "--out", tmp_path / "out")
+
+
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
+    source = table(tmp_path, name="relabel.csv")
+    assert "overwrite" in labelwise("plan", source, *COLUMNS, *PRICES, "--out", tmp_path).sentence
+
+
 def test_a_folder_and_a_named_set_have_no_dear_column(tmp_path: Path) -> None:
     assert "leave out --dear" in labelwise("plan", "digits", *COLUMNS[2:], *PRICES).sentence
     assert "nowhere" in labelwise("plan", tmp_path / "nowhere", *COLUMNS, *PRICES).sentence

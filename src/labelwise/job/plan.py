@@ -16,12 +16,14 @@ from labelwise.audit.elicitation import uncertainty, uncertainty_sample
 from labelwise.audit.label_curves import Labelled, choose_penalty, train_in_sequence
 from labelwise.audit.plan import LEAST_DEAR, Plan, dear_labels_missing, plan_purchase
 from labelwise.audit.scores import check_choice
+from labelwise.data.classes import STRANGE_TRUTH
 from labelwise.data.examples import Examples, row_hashes
 from labelwise.data.open import open_data
 from labelwise.errors import InputError
 from labelwise.files import atomic_write, write_csv
 from labelwise.job.inputs import Inputs
 from labelwise.job.options import Options
+from labelwise.job.prepare import check_places
 from labelwise.numerics.softmax_regression import predict_softmax
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Outcome(NamedTuple):
 
 def run_plan(options: Options, purchase: Purchase) -> Outcome:
     """Read the data, plan, and write ``plan.json`` and ``relabel.csv``. Raises InputError."""
+    check_places(options, (PLAN_FILE, RELABEL_FILE))
     examples = _open(options, purchase.dear)
     rng = np.random.default_rng(options.seed)
     forms = [_labelled(examples, X) for X in _feature_forms(examples, options)]
@@ -194,13 +197,15 @@ def _trust(data: Labelled, penalty: float) -> NDArray[np.float64]:
 
 def _sentences(plan: Plan | None, data: Labelled, missing: int, num_rows: int, examples: Examples) -> list[str]:
     have = f"{data.n_cheap:,} rows have a cheap label only, {data.n_dear:,} a dear one"
-    rejected = [f"{len(examples.rejected):,} rows could not be read."] if examples.rejected else []
+    lost = [f"{len(examples.rejected):,} rows could not be read."] if examples.rejected else []
+    if STRANGE_TRUTH in examples.notes:
+        lost.append("Some dear labels are of classes that no cheap label has: they count as not bought.")
     if plan is None:
         return [
             f"{have}.",
             f"No forecast: that takes at least {LEAST_DEAR} dear labels of rows drawn at random, so {missing} more.",
             f"{RELABEL_FILE} lists {num_rows:,} rows drawn at random to buy them for.",
-            *rejected,
+            *lost,
         ]
     best, now, trial = plan.recommended, plan.now, plan.trial
     more = best.n_dear - num_rows
@@ -214,7 +219,7 @@ def _sentences(plan: Plan | None, data: Labelled, missing: int, num_rows: int, e
         "by that.",
         *([f"{more:,} of the dear labels are for rows that are not in the file yet."] if more > 0 else []),
         f"{RELABEL_FILE} lists {num_rows:,} rows to buy dear labels for next.",
-        *rejected,
+        *lost,
     ]
 
 

@@ -52,7 +52,7 @@ def settle_task(options: Options) -> Options:
 
 def prepare(options: Options, written: Sequence[str], progress: Progress, *, resume: bool) -> Prepared:
     """Read and divide the data; ``written`` are the files that a run writes. Raises InputError."""
-    _check_places(options, written)
+    check_places(options, written)
     examples = _check(options, progress)
     groups = [] if examples.task in RELATED else duplicates(examples)
     parts = split(examples, groups, options.seed)
@@ -73,7 +73,7 @@ def truth_to_score_by(examples: Examples, parts: Parts) -> np.ndarray | None:
     return None
 
 
-def _check_places(options: Options, written: Sequence[str]) -> None:
+def check_places(options: Options, written: Sequence[str]) -> None:
     """Nothing that is read may be overwritten, and nothing that is written may be taken for data the next time."""
     if options.labels_from is not None and Path(options.labels_from).resolve() == options.folder.resolve():
         raise InputError(
