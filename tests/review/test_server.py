@@ -2,6 +2,7 @@
 
 import csv
 import io
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from labelwise.errors import InputError
 from labelwise.review.decisions import DecisionStore
 from labelwise.review.desk import Desk
 from labelwise.review.items import Items
+from labelwise.review.listening import is_loopback, listen, names_of
 from labelwise.review.server import create_app, serve
 
 HOST = "127.0.0.1:1234"
@@ -53,10 +55,15 @@ def post(client: TestClient, path: str, body: Any, **options: Any) -> Any:
 
 
 def decision(client: TestClient, position: int, verdict: str, after: str, reviewer: str = "ann") -> Any:
-    return post(client, "/api/decide", {"position": position, "verdict": verdict, "after": after, "reviewer": reviewer})
+    sent = {"position": position, "verdict": verdict, "after": after, "reviewer": reviewer}
+    return post(client, "/api/decide", sent | {"run": run_of(client)})
 
 
-PATHS = ["/", "/api/session", "/api/batch", "/api/item/0", "/api/state", "/picture/0/picture", "/decisions.csv",
+def run_of(client: TestClient) -> str:
+    return str(client.get("/api/session").json()["run"])
+
+
+PATHS = ["/", "/api/session", "/api/batch", "/api/state", "/picture/x/0/picture", "/decisions.csv",
          "/static/review.js", "/static/../server.py", "/nothing"]  # fmt: skip
 
 
@@ -112,18 +119,19 @@ def test_other_names_for_this_machine_are_refused(host: str, client: TestClient)
 def test_changes_from_elsewhere_are_refused(
     headers: dict[str, str], status: int, client: TestClient, desk: Desk
 ) -> None:
-    body = {"position": 0, "verdict": "exclude", "after": "", "reviewer": "ann"}
+    body = {"run": desk.run, "position": 0, "verdict": "exclude", "after": "", "reviewer": "ann"}
     assert post(client, "/api/decide", body, headers=headers).status_code == status
     assert desk.store.all() == []
 
 
 def test_without_a_cookie_the_csrf_token_alone_does_not_help(client: TestClient, desk: Desk) -> None:
     client.cookies.clear()
-    assert decision(client, 0, "exclude", "").status_code == 401
+    body = {"run": desk.run, "position": 0, "verdict": "exclude", "after": "", "reviewer": "ann"}
+    assert post(client, "/api/decide", body).status_code == 401
     assert desk.store.all() == []
 
 
-@pytest.mark.parametrize("path", ["/", "/api/session", "/static/review.js", "/picture/0/picture", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/api/session", "/static/review.js", "/picture/x/0/picture", "/nothing"])
 def test_every_answer_is_closed_to_other_pages(path: str, client: TestClient) -> None:
     headers = client.get(path).headers
     policy = headers["content-security-policy"]
@@ -208,11 +216,15 @@ def test_decisions_are_in_the_store_when_the_answer_comes(client: TestClient, de
         "ann",
     )
     assert answer.json()["number"] == made.number
-    assert client.get("/api/item/2").json()["decisions"][0]["after"] == CLASSES[6]
-    undone = post(client, "/api/undo", {"reviewer": "ann"}).json()
+    (shown,) = client.get("/api/batch?show=decided&by=ann").json()["items"]
+    assert shown["decisions"] == [{"reviewer": "ann", "verdict": "other", "after": CLASSES[6]}]
+    # Who is yet to decide sees no decision of another.
+    assert "decisions" not in client.get("/api/batch?by=bob").json()["items"][2]
+    run = run_of(client)
+    undone = post(client, "/api/undo", {"run": run, "reviewer": "ann"}).json()
     assert (undone["undone"]["undoes"], undone["item"]["position"]) == (made.number, 2)
     assert desk.store.standing() == []
-    assert post(client, "/api/undo", {"reviewer": "ann"}).json() == {"undone": None, "item": None}
+    assert post(client, "/api/undo", {"run": run, "reviewer": "ann"}).json() == {"undone": None, "item": None}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +234,12 @@ def test_decisions_are_in_the_store_when_the_answer_comes(client: TestClient, de
         ({"position": -1, "verdict": "keep", "after": "cat", "reviewer": "a"}, "no label number"),
         ({"position": 0, "verdict": "maybe", "after": "", "reviewer": "a"}, "maybe"),
         ({"position": 0, "verdict": "keep", "after": "no", "reviewer": "a"}, "keep cannot set"),
-        ({"position": 0, "verdict": "accept", "after": "no", "reviewer": "a"}, "another one by now"),
+        ({"position": 0, "verdict": "accept", "after": "no", "reviewer": "a"}, "reload the page"),
+        ({"position": 0, "verdict": "other", "after": "no", "reviewer": "a"}, "no class"),
+        ({"position": 0, "verdict": "other", "after": "", "reviewer": "a"}, "no class"),
+        ({"position": 0, "verdict": "both", "after": "no", "reviewer": "a"}, "both labels are"),
+        ({"position": 0, "verdict": "exclude", "after": "", "reviewer": "a", "run": "x"}, "audited anew"),
+        ({"position": 0, "verdict": "exclude", "after": "", "reviewer": "a", "more": 1}, "send an object"),
         ({"position": 0, "verdict": "exclude", "after": "", "reviewer": " "}, "no name"),
         ({"position": True, "verdict": "keep", "after": "cat", "reviewer": "a"}, "whole number"),
         ({"position": 0, "verdict": "keep", "after": None, "reviewer": "a"}, "text"),
@@ -231,7 +248,7 @@ def test_decisions_are_in_the_store_when_the_answer_comes(client: TestClient, de
     ],
 )
 def test_what_is_refused(body: Any, message: str, client: TestClient, desk: Desk) -> None:
-    answer = post(client, "/api/decide", body)
+    answer = post(client, "/api/decide", {"run": run_of(client)} | body if isinstance(body, dict) else body)
     assert answer.status_code == 422
     assert message in answer.json()["error"]
     assert desk.store.all() == []
@@ -243,11 +260,12 @@ def test_filters_that_are_none_are_refused(query: str, client: TestClient) -> No
 
 
 def test_pictures_come_as_what_they_are(client: TestClient, desk: Desk) -> None:
-    answer = client.get("/picture/5/picture")
+    run = run_of(client)
+    answer = client.get(f"/picture/{run}/5/picture")
     assert answer.headers["content-type"] == "image/png"
     assert answer.content == desk.items.blob(5, "picture")
-    for path in ("/picture/5/given_mask", "/picture/999/picture", "/picture/5/location"):
-        assert client.get(path).status_code == 404
+    for path in (f"{run}/5/given_mask", f"{run}/999/picture", f"{run}/5/location", "another/5/picture"):
+        assert client.get(f"/picture/{path}").status_code == 404
 
 
 def test_how_far_people_agree(client: TestClient, desk: Desk) -> None:
@@ -311,7 +329,7 @@ def test_labels_of_every_form_are_shown(task: str, tmp_path: Path) -> None:
         assert len(shown) == 3
         if task == "segmentation":
             assert shown[0]["blobs"] == ["picture", "given_mask", "suggested_mask"]
-            assert client.get("/picture/0/suggested_mask").content == desk.items.blob(0, "suggested_mask")
+            assert client.get(f"/picture/{desk.run}/0/suggested_mask").content == desk.items.blob(0, "suggested_mask")
 
 
 def test_nothing_to_review_and_addresses_that_cannot_be(folder: Path, tmp_path: Path) -> None:
@@ -321,3 +339,65 @@ def test_nothing_to_review_and_addresses_that_cannot_be(folder: Path, tmp_path: 
         serve(folder, host="203.0.113.7")
     with pytest.raises(InputError, match="cannot listen"):
         serve(folder, port=70_000)
+
+
+def test_a_page_of_another_run_can_decide_nothing(client: TestClient, folder: Path) -> None:
+    """Positions mean other labels after another audit; the same audit again, as after a restart, is the same run."""
+    shown = run_of(client)
+    with DecisionStore(folder / "decisions.sqlite") as store:
+        assert Desk(Items.open(folder / "review.arrow"), store).run == shown
+        make(folder, count=39)
+        later = stranger(Desk(Items.open(folder / "review.arrow"), store))
+        later.get(f"/?token={TOKEN}")
+        csrf = later.get("/api/session").json()["csrf"]
+        later.headers |= {"Origin": f"http://{HOST}", "X-CSRF-Token": csrf}
+        assert run_of(later) != shown
+        body = {"run": shown, "position": 0, "verdict": "exclude", "after": "", "reviewer": "ann"}
+        for answer in (
+            post(later, "/api/decide", body),
+            post(later, "/api/undo", {"run": shown, "reviewer": "ann"}),
+            later.get(f"/api/batch?run={shown}"),
+        ):
+            assert answer.status_code == 422
+            assert "reload the page" in answer.json()["error"]
+        assert later.get(f"/picture/{shown}/0/picture").status_code == 404
+        assert store.all() == []
+
+
+@pytest.mark.parametrize(("cell", "is_right"), [("17.5", True), ("-1e3", True), ("abc", False), ("nan", False),
+                                                ("inf", False), ("", False)])  # fmt: skip
+def test_another_target_is_a_number(cell: str, is_right: bool, tmp_path: Path) -> None:
+    folder = make(tmp_path / "run", "regression", "fields")
+    with DecisionStore(folder / "decisions.sqlite") as store:
+        desk = Desk(Items.open(folder / "review.arrow"), store)
+        if is_right:
+            assert desk.decide(0, "other", cell, "ann").after == cell
+            return
+        with pytest.raises(InputError, match="no number"):
+            desk.decide(0, "other", cell, "ann")
+
+
+def test_both_labels_are_a_cell_that_can_be_read_back(desk: Desk) -> None:
+    position = next(place for place in range(30) if desk.items.item(place).given == "a|b")
+    item = desk.items.item(position)
+    assert desk.decide(position, "both", f"a\\|b|{item.suggested}", "ann").after.count("|") == 2
+    with pytest.raises(InputError, match="both labels are"):
+        desk.decide(position, "both", f"a|b|{item.suggested}", "ann")
+
+
+def test_the_names_that_a_page_may_be_called_by() -> None:
+    assert names_of("127.0.0.1") == ["127.0.0.1", "localhost"]
+    assert names_of("::1") == ["[::1]", "localhost"]
+    assert names_of("Box.example") == ["box.example"]
+    everywhere = names_of("0.0.0.0")
+    assert {"localhost", "127.0.0.1", socket.gethostname().lower()} <= set(everywhere)
+    assert "0.0.0.0" not in everywhere
+    assert [is_loopback(host) for host in ("localhost", "127.8.8.8", "::1", "0.0.0.0", "box")] == [True] * 3 + [
+        False
+    ] * 2
+
+
+def test_an_address_that_is_shown_is_listened_on() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname(), timeout=5):
+        with pytest.raises(InputError, match="cannot listen"):
+            listen("127.0.0.1", listener.getsockname()[1])

@@ -11,7 +11,7 @@ from labelwise.estimators.base import NetworkEstimator
 from labelwise.estimators.classifier import Classifier
 from labelwise.estimators.multilabel_classifier import MultiLabelClassifier
 from labelwise.estimators.regressor import Regressor
-from labelwise.job.outputs import set_cell
+from labelwise.labels.cells import set_cell
 
 if TYPE_CHECKING:
     from labelwise.job.model import Model

@@ -16,6 +16,7 @@ from labelwise.job.options import Options
 from labelwise.job.parts import Parts
 from labelwise.job.steps import AuditStep, LearnStep
 from labelwise.job.trust import TrustStep
+from labelwise.labels.cells import set_cell
 
 
 def write_rejected(path: Path, rejected: Sequence[Rejection]) -> None:
@@ -110,11 +111,6 @@ def write_predictions(
 
     header = ["index", "part", "given", "predicted", "probability", "prediction_set"]
     write_csv(folder / "predictions.csv", header, rows())
-
-
-def set_cell(names: Iterable[str]) -> str:
-    r"""Class names in one cell, joined by ``|``; a bar in a name becomes ``\|``, a backslash ``\\``."""
-    return "|".join(name.replace("\\", "\\\\").replace("|", "\\|") for name in names)
 
 
 def metrics(

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.errors import InputError
+from labelwise.files import quote
+from labelwise.labels.cells import set_cell
 from labelwise.review.consensus import Consensus, Key, combine
-from labelwise.review.decisions import Decision, DecisionStore
+from labelwise.review.decisions import VERDICTS, Decision, DecisionStore
 from labelwise.review.items import Item, Items
 
 Positions = NDArray[np.integer]
 Order = Callable[[dict[int, bool]], Positions]
 SHOWN = ("undecided", "decided", "conflicts", "all")
 MOST_PAIRS = 200
+# What a task's labels have no use for: an entry is there or not, a mask is taken whole.
+WITHOUT = {"multilabel": ("other", "both"), "segmentation": ("other", "both"), "regression": ("both",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,7 @@ class Desk:
     def decide(self, position: int, verdict: str, after: str, reviewer: str, note: str = "") -> Decision:
         """Record a decision on the label at a position; it is on the disk when this returns. Raises InputError."""
         item = self.item(position)
-        if verdict == "accept" and after != item.suggested:
-            raise InputError("the suggestion is another one by now: reload the page")
+        self._check_label(item, verdict, after)
         return self.store.add(
             index=item.index,
             part=item.part,
@@ -70,6 +76,20 @@ class Desk:
         """Take back the reviewer's last decision; it and the position of its label, None where there is none."""
         undone = self.store.undo(reviewer)
         return None if undone is None else (undone, self.items.position(undone.index, undone.part))
+
+    @property
+    def verdicts(self) -> list[str]:
+        """What can be decided on labels of this task."""
+        return [verdict for verdict in VERDICTS if verdict not in WITHOUT.get(self.items.task, ())]
+
+    @cached_property
+    def run(self) -> str:
+        """A name for just these items in this order: positions mean nothing among others."""
+        items = self.items
+        digest = sha256(json.dumps([items.name, items.task, items.cells]).encode())
+        for column in (items.index, items.score, items.given_code, items.suggested_code):
+            digest.update(column.tobytes())
+        return digest.hexdigest()[:16]
 
     def item(self, position: int) -> Item:
         """The item at a position; raises InputError where there is none."""
@@ -106,7 +126,7 @@ class Desk:
         """The decisions that stand on the label at a position, of all reviewers."""
         with self._lock:
             self._refresh()
-            return [each for each in self._standing if self._position((each.index, each.part)) == position]
+            return self._on.get(position, [])
 
     @property
     def consensus(self) -> Consensus:
@@ -145,6 +165,26 @@ class Desk:
         self._standing = self.store.standing()
         self._combined = combine(self._standing)
         self._place: dict[Key, int | None] = {key: self.items.position(*key) for key in self._combined.layer}
+        self._on: dict[int | None, list[Decision]] = {}
+        for each in self._standing:
+            self._on.setdefault(self._position((each.index, each.part)), []).append(each)
+
+    def _check_label(self, item: Item, verdict: str, after: str) -> None:
+        """Raise InputError where a verdict cannot choose that label of this item."""
+        task = self.items.task
+        if verdict not in self.verdicts:
+            raise InputError(f"the verdict {quote(verdict)} is not known here: use {', '.join(self.verdicts)}")
+        if verdict == "accept" and after != item.suggested:
+            raise InputError(f"the suggestion is {quote(item.suggested)}, not {quote(after)}: reload the page")
+        if verdict == "both" and after != both(item):
+            raise InputError(f"both labels are {quote(both(item))}, not {quote(after)}")
+        if verdict == "other" and not (_is_number(after) if task == "regression" else after in self._classes):
+            kind = "number" if task == "regression" else "class of these data"
+            raise InputError(f"{quote(after)} is no {kind}")
+
+    @cached_property
+    def _classes(self) -> frozenset[str]:
+        return frozenset(self.items.classes)
 
     def _position(self, key: Key) -> int | None:
         return self._place.get(key)
@@ -179,3 +219,15 @@ class Desk:
     @cached_property
     def _codes(self) -> dict[str, int]:
         return {cell: code for code, cell in enumerate(self.items.cells)}
+
+
+def both(item: Item) -> str:
+    """The cell that says that both labels fit."""
+    return set_cell((item.given, item.suggested))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False

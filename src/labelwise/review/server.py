@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -26,16 +25,15 @@ from labelwise.files import printable
 from labelwise.review.decision_files import to_csv
 from labelwise.review.decisions import FILE as DECISIONS
 from labelwise.review.decisions import DecisionStore
-from labelwise.review.desk import SHOWN, Desk, Filter
+from labelwise.review.desk import SHOWN, Desk, Filter, both
 from labelwise.review.items import BLOBS, Items
 from labelwise.review.items import FILE as ITEMS
+from labelwise.review.listening import is_loopback, listen, names_of
 from labelwise.review.ordering import ActiveOrder
 from labelwise.review.security import Gate
 
 STATIC = Path(__file__).parent / "static"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_AT_ONCE = 200
-USUAL_PORT = 8642
 PNG, JPEG = b"\x89PNG", b"\xff\xd8"
 
 
@@ -53,16 +51,14 @@ def serve(
     where that is taken. Raises InputError where there is nothing to review, or the address is taken.
     """
     items = Items.open(run_dir / ITEMS)
-    with DecisionStore(run_dir / DECISIONS) as store, _bind(host, port) as listener:
+    with DecisionStore(run_dir / DECISIONS) as store, listen(host, port) as listener:
         port = listener.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
         token = secrets.token_urlsafe(32)
-        names = {shown, "localhost"} if host in LOOPBACK else {shown, socket.gethostname().lower()}
-        hosts = {f"{name.lower()}:{port}" for name in names}
-        app = create_app(Desk(items, store, ActiveOrder(items)), token=token, hosts=hosts, reviewer=reviewer)
-        address = f"http://{shown}:{port}/?token={token}"
+        hosts = [f"{name}:{port}" for name in names_of(host)]
+        app = create_app(Desk(items, store, ActiveOrder(items)), token=token, hosts=set(hosts), reviewer=reviewer)
+        address = f"http://{hosts[0]}/?token={token}"
         sys.stdout.write(f"Review of {items.name}: {int(items.suspect.sum()):,} suspects\n{address}\nCtrl-C ends it.\n")
-        if host not in LOOPBACK:
+        if not is_loopback(host):
             sys.stderr.write(
                 f"labelwise: anyone who can reach {printable(host)} and learns this address can decide; "
                 "what is sent is not encrypted\n"
@@ -83,12 +79,11 @@ def create_app(desk: Desk, *, token: str, hosts: set[str], reviewer: str | None 
         Route("/", pages.index),
         Route("/api/session", pages.session),
         Route("/api/batch", pages.batch),
-        Route("/api/item/{position:int}", pages.item),
         Route("/api/state", pages.state),
         Route("/api/decide", pages.decide, methods=["POST"]),
         Route("/api/undo", pages.undo, methods=["POST"]),
         Route("/api/rerank", pages.rerank, methods=["POST"]),
-        Route("/picture/{position:int}/{column}", pages.picture),
+        Route("/picture/{run}/{position:int}/{column}", pages.picture),
         Route("/decisions.csv", pages.export),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
@@ -115,9 +110,11 @@ class Pages:
         return JSONResponse(
             {
                 "csrf": request.scope["csrf"],
+                "run": self.desk.run,
                 "name": items.name,
                 "task": items.task,
                 "classes": items.classes,
+                "verdicts": self.desk.verdicts,
                 "colours": items.colours,
                 "labels": len(items),
                 "suspects": int(items.suspect.sum()),
@@ -129,6 +126,7 @@ class Pages:
     def batch(self, request: Request) -> Response:
         """The next labels to look at."""
         asked = request.query_params
+        self._check_run(asked.get("run", self.desk.run))
         size = min(_number(asked.get("size", "30"), "size", int), MOST_AT_ONCE)
         score = asked.get("score")
         show = asked.get("show", "undecided")
@@ -143,13 +141,14 @@ class Pages:
             suspects=asked.get("suspects", "1") == "1",
         )
         positions, total = self.desk.batch(which, max(size, 1), active=asked.get("order") == "active")
-        return JSONResponse({"items": [self._shown(position) for position in positions], "total": total})
-
-    def item(self, request: Request) -> Response:
-        """One label, with the decisions on it."""
-        position = request.path_params["position"]
-        decisions = [asdict(each) for each in self.desk.decisions_on(position)]
-        return JSONResponse(self._shown(position) | {"decisions": decisions})
+        shown = [self._shown(position) for position in positions]
+        if show != "undecided":  # what others think must not sway who is yet to decide
+            for item in shown:
+                item["decisions"] = [
+                    {"reviewer": each.reviewer, "verdict": each.verdict, "after": each.after}
+                    for each in self.desk.decisions_on(item["position"])
+                ]
+        return JSONResponse({"items": shown, "total": total})
 
     def state(self, request: Request) -> Response:
         """How far the review is, and how far people agree."""
@@ -172,7 +171,8 @@ class Pages:
 
     async def decide(self, request: Request) -> Response:
         """Record one decision; the answer comes once it is on the disk."""
-        sent = await _sent(request, {"position": int, "verdict": str, "after": str, "reviewer": str})
+        sent = await _sent(request, {"run": str, "position": int, "verdict": str, "after": str, "reviewer": str})
+        self._check_run(sent["run"])
         made = await run_in_threadpool(
             self.desk.decide, sent["position"], sent["verdict"], sent["after"], sent["reviewer"]
         )
@@ -180,7 +180,8 @@ class Pages:
 
     async def undo(self, request: Request) -> Response:
         """Take back the reviewer's last decision."""
-        sent = await _sent(request, {"reviewer": str})
+        sent = await _sent(request, {"run": str, "reviewer": str})
+        self._check_run(sent["run"])
         undone = await run_in_threadpool(self.desk.undo, sent["reviewer"])
         if undone is None:
             return JSONResponse({"undone": None, "item": None})
@@ -194,11 +195,11 @@ class Pages:
         return JSONResponse({})
 
     def picture(self, request: Request) -> Response:
-        """A picture or a mask of a label."""
-        column = request.path_params["column"]
+        """A picture or a mask of a label; its address names the run, so that a browser may keep it."""
+        run, position, column = (request.path_params[name] for name in ("run", "position", "column"))
         content = None
-        if column in BLOBS and request.path_params["position"] < len(self.desk.items):
-            content = self.desk.items.blob(request.path_params["position"], column)
+        if run == self.desk.run and column in BLOBS and position < len(self.desk.items):
+            content = self.desk.items.blob(position, column)
         if content is None or not content.startswith((PNG, JPEG)):
             return Response(status_code=404)
         kind = "image/png" if content.startswith(PNG) else "image/jpeg"
@@ -209,10 +210,15 @@ class Pages:
         headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}
         return Response(to_csv(self.desk.store.all()), media_type="text/csv; charset=utf-8", headers=headers)
 
+    def _check_run(self, run: str) -> None:
+        if run != self.desk.run:
+            raise InputError("the labels were audited anew meanwhile: reload the page")
+
     def _shown(self, position: int) -> dict[str, Any]:
         """An item as the page takes it, its neighbours with their labels."""
         items = self.desk.items
-        shown = asdict(self.desk.item(position))
+        item = self.desk.item(position)
+        shown = asdict(item) | {"both": both(item)}
         for name in ("given_prob", "suggested_prob"):
             shown[name] = shown[name] if shown[name] == shown[name] else None  # JSON has no NaN
         near = [items.item(place) for place in shown["neighbours"] if 0 <= place < len(items)]
@@ -246,29 +252,3 @@ def _number(text: str, name: str, kind: Callable[[str], Any]) -> Any:
 
 def _refuse(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, status_code=422)
-
-
-def _bind(host: str, port: int | None) -> socket.socket:
-    """A socket bound before its address is shown. Raises InputError where that cannot be."""
-    if port is not None:
-        return _bind_to(host, port)
-    try:
-        return _bind_to(host, USUAL_PORT)
-    except InputError:
-        return _bind_to(host, 0)
-
-
-def _bind_to(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        # Who opens the address before the server runs is kept waiting instead of turned away.
-        bound.listen()
-    except (OSError, OverflowError) as error:
-        bound.close()
-        raise InputError(
-            f"cannot listen on {printable(host)}:{port} ({error}): choose another --host or --port"
-        ) from None
-    return bound

@@ -11,10 +11,11 @@ from labelwise.certainty.label_powerset import LabelPowersetICP
 from labelwise.estimators.multilabel_classifier import MultiLabelClassifier
 from labelwise.files import write_csv
 from labelwise.job.findings import FILES
-from labelwise.job.outputs import set_cell, share
+from labelwise.job.outputs import share
 from labelwise.job.review_items import Row, seen, write_review
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
 from labelwise.job.trust import EXCHANGEABLE
+from labelwise.labels.cells import set_cell
 from labelwise.report.findings import AuditFindings, PredictionSets, Table, TrustFindings
 
 GIVEN = "Calibration labels were taken as right: the promise is about given label-sets."

@@ -1,6 +1,7 @@
 /** Talks to the server. A decision leaves the outbox only when the server has said that it is on the disk. */
 
 let csrf = "";
+let run = "";
 const outbox = [];
 const listeners = new Set();
 let sending = null;
@@ -36,11 +37,13 @@ function send(path, body) {
 export async function openSession() {
   const session = await ask("/api/session");
   csrf = session.csrf;
+  // The run that the page shows: after another audit, positions would mean other labels.
+  run ||= session.run;
   return session;
 }
 
-export const fetchBatch = (query) => ask(`/api/batch?${new URLSearchParams(query)}`);
-export const fetchItem = (position) => ask(`/api/item/${position}`);
+export const fetchBatch = (query) => ask(`/api/batch?${new URLSearchParams({ ...query, run })}`);
+export const addressOf = (position, column) => `/picture/${run}/${position}/${column}`;
 export const fetchState = () => ask("/api/state");
 export const rerank = () => send("/api/rerank", {});
 
@@ -69,7 +72,7 @@ export function flush() {
 async function sendAll() {
   for (let wait = 500; outbox.length;) {
     try {
-      await send("/api/decide", outbox[0].decision);
+      await send("/api/decide", { ...outbox[0].decision, run });
       outbox.shift();
       wait = 500;
       tell();
@@ -92,7 +95,7 @@ async function sendAll() {
 /** Take back the reviewer's last decision, once all are saved. */
 export async function undo(reviewer) {
   await flush();
-  return send("/api/undo", { reviewer });
+  return send("/api/undo", { reviewer, run });
 }
 
 window.addEventListener("beforeunload", (event) => {

@@ -9,8 +9,6 @@ const KEYS = { k: "keep", a: "accept", o: "other", b: "both", c: "cannot_tell", 
 const WORDS = {
   keep: "kept", accept: "accepted", other: "changed", both: "both fit", cannot_tell: "cannot tell", exclude: "excluded",
 };
-// What a task's labels have no use for: an entry is there or not, a mask is taken whole.
-const WITHOUT = { multilabel: ["other", "both"], segmentation: ["other", "both"], regression: ["both"] };
 
 const by = (id) => document.getElementById(id);
 const state = {
@@ -32,9 +30,17 @@ function attempt(work) {
   return state.queue;
 }
 
+/** The decisions on an item that may be shown: what this page made, and what the server tells of others. */
+function standingOn(item) {
+  const own = state.decided.get(item.position);
+  const told = item.decisions ?? [];
+  return own ? [{ reviewer: state.reviewer, ...own }, ...told.filter((each) => each.reviewer !== state.reviewer)] : told;
+}
+
 function draw() {
   const item = current();
   const ended = !item;
+  const standing = ended ? [] : standingOn(item);
   by("label").hidden = ended;
   by("done").hidden = !ended;
   const made = state.items.filter((each) => state.decided.has(each.position)).length;
@@ -45,9 +51,9 @@ function draw() {
     : "nothing left";
   for (const button of by("verdicts").children) {
     const { verdict } = button.dataset;
-    button.hidden = (WITHOUT[state.session.task] ?? []).includes(verdict);
+    button.hidden = !state.session.verdicts.includes(verdict);
     button.disabled = ended || (["accept", "both"].includes(verdict) && item.suggested === item.given);
-    const chosen = !ended && state.decided.get(item.position)?.verdict === verdict;
+    const chosen = standing.some((each) => each.reviewer === state.reviewer && each.verdict === verdict);
     button.setAttribute("aria-pressed", String(chosen));
   }
   by("back").disabled = state.place === 0;
@@ -56,9 +62,7 @@ function draw() {
     drawEnd(made);
     return;
   }
-  const before = state.decided.get(item.position);
-  const said = before && (before.after ? `${WORDS[before.verdict]}, ${before.after}` : WORDS[before.verdict]);
-  showItem(item, state.session, said);
+  showItem(item, state.session, standing.map(({ reviewer, verdict, after }) => [reviewer, WORDS[verdict], after]));
   by("label").focus({ preventScroll: true });
   window.scrollTo({ top: 0 });
 }
@@ -103,10 +107,9 @@ function move(step) {
 }
 
 function afterOf(item, verdict) {
-  const escaped = (name) => name.replaceAll("\\", "\\\\").replaceAll("|", "\\|");
   if (verdict === "keep") return item.given;
   if (verdict === "accept") return item.suggested;
-  if (verdict === "both") return `${escaped(item.given)}|${escaped(item.suggested)}`;
+  if (verdict === "both") return item.both;
   return "";
 }
 
@@ -147,6 +150,8 @@ const takeBack = () => attempt(async () => {
     if (place < 0) state.items.splice(state.place, 0, item);
     else state.place = place;
     state.decided.delete(item.position);
+    const shown = state.items.find((each) => each.position === item.position);
+    shown.decisions = shown.decisions?.filter((each) => each.reviewer !== state.reviewer);
     draw();
   }
   announce(`Taken back. ${item ? item.location : ""}`);

@@ -1,5 +1,7 @@
 /** Draws one label: everything from outside becomes text nodes, never markup. */
 
+import { addressOf } from "./api.js";
+
 const SMALL = 96;
 // How masks are shown stays from label to label.
 const mask = { mode: "difference", opacity: 60 };
@@ -19,7 +21,7 @@ export function cell(text) {
 export const percent = (share) => `${(100 * share).toFixed(share > 0.995 && share < 1 ? 1 : 0)}%`;
 
 function picture(position, what) {
-  const image = make("img", { src: `/picture/${position}/picture`, alt: what });
+  const image = make("img", { src: addressOf(position, "picture"), alt: what });
   image.addEventListener("load", () => {
     image.classList.toggle("pixels", Math.max(image.naturalWidth, image.naturalHeight) <= SMALL);
   });
@@ -63,7 +65,7 @@ function drawMask(canvas, given, suggested) {
 
 function masks(item, session) {
   const canvas = make("canvas", { role: "img", ariaLabel: "The mask over the picture" });
-  const layers = Promise.all(["given_mask", "suggested_mask"].map((column) => loaded(`/picture/${item.position}/${column}`)));
+  const layers = Promise.all(["given_mask", "suggested_mask"].map((column) => loaded(addressOf(item.position, column))));
   const show = () => layers.then(([given, suggested]) => drawMask(canvas, given, suggested));
   const slider = make("input", { type: "range", min: 0, max: 100, value: mask.opacity, id: "opacity" });
   const fade = () => {
@@ -132,7 +134,7 @@ function neighbours(item) {
 }
 
 /** Fill the page with a label. */
-export function showItem(item, session, decided) {
+export function showItem(item, session, decisions) {
   const part = item.part ? [cell(item.part), ", "] : [];
   document.getElementById("question").replaceChildren(...part, cell(item.location));
   document.getElementById("seen").replaceChildren(...example(item, session));
@@ -141,7 +143,8 @@ export function showItem(item, session, decided) {
   document.getElementById("why").replaceChildren(cell(item.why));
   document.getElementById("probs").replaceChildren(...probabilities(item));
   document.getElementById("near").replaceChildren(...neighbours(item));
-  document.getElementById("before").textContent = decided ? `You decided: ${decided}` : "";
+  document.getElementById("before").replaceChildren(...decisions.map(([reviewer, word, after]) =>
+    make("li", {}, cell(reviewer), `: ${word}`, ...(after ? [", ", cell(after)] : []))));
 }
 
 /** A table of names and numbers. */

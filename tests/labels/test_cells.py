@@ -1,8 +1,8 @@
-"""Cells of the files of a run that a reader must be able to take apart."""
+"""Cells that a reader must be able to take apart."""
 
 import itertools
 
-from labelwise.job.outputs import set_cell
+from labelwise.labels.cells import set_cell
 
 
 def read_set_cell(cell: str) -> list[str]:
