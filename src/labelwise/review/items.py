@@ -186,12 +186,12 @@ class Items:
     def neighbours(self) -> NDArray[np.int32]:
         """Positions of the nearest rows of each item, (n, k), -1 where there are fewer."""
         columns = [batch.column("neighbours") for batch in self._batches]
-        counts = [np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)) for column in columns]
+        counts = [_as_array(column.value_lengths()) for column in columns]
         width = int(max((count.max(initial=0) for count in counts), default=0))
         near = np.full((len(self), width), -1, dtype=np.int32)
         for column, count, start in zip(columns, counts, self._starts, strict=False):
             block = near[start : start + len(count)]
-            block[np.arange(width) < count[:, None]] = column.flatten().to_numpy(zero_copy_only=False)
+            block[np.arange(width) < count[:, None]] = _as_array(column.flatten())
         return near
 
     @property
@@ -250,7 +250,7 @@ class Items:
         if not both:
             return [], np.zeros(0, np.int32), np.zeros(0, np.int32)
         coded = pa.chunked_array(both).dictionary_encode().combine_chunks()
-        codes = coded.indices.to_numpy()
+        codes = _as_array(coded.indices)
         return coded.dictionary.to_pylist(), codes[: len(self)], codes[len(self) :]
 
     def _find(self, position: int) -> tuple[pa.RecordBatch, int]:
@@ -260,8 +260,17 @@ class Items:
         return self._batches[number], int(position - self._starts[number])
 
     def _numbers(self, name: str, dtype: type[np.generic]) -> NDArray[Any]:
-        parts = [batch.column(name).to_numpy(zero_copy_only=False) for batch in self._batches]
+        parts = [_as_array(batch.column(name)) for batch in self._batches]
         return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros(0, dtype)
+
+
+def _as_array(column: pa.Array) -> NDArray[Any]:
+    """Numbers of a column, what is missing as NaN or 0. Arrow's own conversion would load pandas first."""
+    if column.type == "bool":
+        column = column.cast("uint8")
+    if column.null_count:
+        column = column.fill_null(np.nan if column.type == "float" else 0)
+    return np.from_dlpack(column)
 
 
 def _column(field: pa.Field, values: Any, count: int) -> pa.Array:
@@ -276,14 +285,8 @@ def _column(field: pa.Field, values: Any, count: int) -> pa.Array:
     return pa.array(values, field.type)
 
 
-_EMPTY: dict[str, Any] = {
-    "part": "",
-    "location": "",
-    "why": "",
-    "suspect": False,
-    "given_prob": np.nan,
-    "suggested_prob": np.nan,
-}
+_EMPTY: dict[str, Any] = dict.fromkeys(("part", "location", "why"), "") | {"suspect": False}
+_EMPTY |= dict.fromkeys(("given_prob", "suggested_prob"), np.nan)
 
 
 def _valid(value: Any) -> Any:
