@@ -25,7 +25,7 @@ from labelwise.reproductions.inputs import cifar10n_features
 from labelwise.reproductions.quantity_quality_data import MACHINES, Task, digits_source, stories_source
 
 ROUNDS = 12
-PRICES = (0.02, 0.1, 0.3)  # of a cheap label; a dear one costs 1
+PRICES = (0.1, 0.2, 0.3)  # of a cheap label; a dear one costs 1
 
 
 class Pool(NamedTuple):
@@ -143,7 +143,7 @@ def main() -> None:
         parser.error("give the folder of CIFAR-10N and Reuters with --data-dir or LABELWISE_DATA")
     digits, stories = digits_source(), stories_source(options.data_dir)
     settings: dict[str, tuple[Callable[[int], Pool], tuple[int, int], float]] = {
-        "digits": (lambda seed: of_task(digits.draw(seed)), (200, 60), 120),
+        "digits": (lambda seed: of_task(digits.draw(seed)), (200, 60), 100),
         stories.name: (lambda seed: of_task(stories.draw(seed)), (300, 80), 150),
         "CIFAR-10N, machines": (photographs(options.data_dir, binary=True), (800, 100), 250),
         "CIFAR-10N, ten classes": (photographs(options.data_dir, binary=False), (800, 150), 400),
@@ -158,7 +158,7 @@ def main() -> None:
     content = {
         "title": "Do plans come true?",
         "text": "`labelwise plan` was run on part of the data; then every share of the budget was bought from rows it "
-        "had not seen, at a price of 0.02, 0.1 or 0.3 of a dear label for a cheap one, and the model was trained and "
+        "had not seen, at a price of 0.1, 0.2 or 0.3 of a dear label for a cheap one, and the model was trained and "
         "scored on test rows. Numbers are percentage points. Regret is against the best share in hindsight, on the "
         "same test rows, so it overstates what a plan loses; gains are over spending all on one kind.",
         "tables": [
