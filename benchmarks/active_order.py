@@ -1,6 +1,6 @@
 """Errors found per look: suspects in static order, in the order that learns from decisions, and the best there is.
 
-    python benchmarks/active_order.py --data-dir DIR --out docs/results/bench-active-order.json
+    python benchmarks/active_order.py --data-dir DIR --out docs/results/active-order.json
 
 CIFAR-10 with labels by people (CIFAR-10N): the clean labels are the reviewer. With --settle: the data on which the
 constants of the order were settled, digits with redrawn labels and, from the data folder, adult with planted errors.

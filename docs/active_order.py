@@ -1,4 +1,4 @@
-"""Draw docs/pictures/active-order.png from docs/results/bench-active-order.json.
+"""Draw docs/pictures/active-order.png from docs/results/active-order.json.
 
 Run it with: python docs/active_order.py
 """
@@ -27,7 +27,7 @@ LINES = {
 
 def main() -> None:
     """One panel a kind of labels: errors found after each look, by the order of looking."""
-    found = json.loads((DOCS / "results" / "bench-active-order.json").read_text(encoding="utf-8"))
+    found = json.loads((DOCS / "results" / "active-order.json").read_text(encoding="utf-8"))
     figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), layout="constrained")
     for axis, (name, title) in zip(axes, PANELS.items(), strict=True):
         curves = found[name]["curves"]
