@@ -37,6 +37,7 @@ METHOD_FILES = (
     "methods.regression.c_mixup",
     "audit.card",
     "certainty.forest_smoothers",
+    "audit.critic.card",
     "methods.classification.log_confidence",
     "methods.bags.llp_bp",
     "methods.pretraining.t_jepa",

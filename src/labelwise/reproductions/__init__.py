@@ -34,6 +34,7 @@ REPRODUCTIONS = MappingProxyType(
         "lp-icp": "lp_icp",
         "c-mixup": "c_mixup",
         "quantity-quality": "quantity_quality",
+        "label-critic": "label_critic",
         "llp-bp": "llp_bp",
         "t-jepa": "t_jepa",
         "ps-kd": "ps_kd",
