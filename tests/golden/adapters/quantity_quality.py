@@ -85,7 +85,7 @@ def auc(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Functions:
 
 def api(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Functions:
     pairs = [elicitation.api_batch_size_epochs(n) for n in inputs["n"]]
-    whole: Functions = {name: lambda: pairs for name in ("batch_size_epochs", "batch_epochs", "batch_size_and_epochs")}
+    whole: Functions = {name: lambda: pairs for name in ("batch_size_epochs", "batch_epochs", "batch_and_epochs")}
     batches: Functions = {name: lambda: [pair[0] for pair in pairs] for name in ("batch_size", "batch", "batch_sizes")}
     epochs: Functions = {name: lambda: [pair[1] for pair in pairs] for name in ("epochs", "num_epochs", "n_epochs")}
     return whole | batches | epochs
