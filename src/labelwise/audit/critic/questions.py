@@ -43,7 +43,8 @@ class Subject(NamedTuple):
 def ask_region(judge: Judge, clean: Floats, subject: Subject) -> Region:
     """Ask whether the subject can lie in a picture (3, H, W) without label; an unclear answer counts as yes."""
     answer = judge.ask([clean], prompts.region_text(subject.name, subject.prompt))
-    return Region(parse_yes_no(answer, PRESENT), parse_yes_no(answer, UPPER))
+    shows_upper_part = not subject.prompt.upper_part or parse_yes_no(answer, UPPER)
+    return Region(parse_yes_no(answer, PRESENT), shows_upper_part)
 
 
 def ask_comparison(
