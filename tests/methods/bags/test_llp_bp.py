@@ -362,7 +362,7 @@ REFUSED = {
     "bag_width 0": recipe(bag_width=0),
     "num_iters is 0": lambda: fit(clusters(num_bags=2)[0], num_iters=0),
     "damping 1": lambda: fit(clusters(num_bags=2)[0], damping=1.0),
-    "max_distance -1": lambda: fit(clusters(num_bags=2)[0], max_distance=-1.0),
+    "max_distance is -1": lambda: fit(clusters(num_bags=2)[0], max_distance=-1.0),
     "sim_lambdas are empty": lambda: choose_pseudo_labels(NO_PAIRS, np.empty(0), check_bags([], []), (1.0,), ()),
 }
 
