@@ -15,10 +15,13 @@ def mlp_features(num_inputs: int, hidden: Sequence[int] = (256, 256)) -> tuple[n
     return nn.Sequential(*layers), width
 
 
-def cnn_features(channels: int, height: int, width: int) -> tuple[nn.Module, int]:
-    """Convolution blocks with BatchNorm, halving the picture until it is 4 pixels small, then a 256-wide layer."""
+def cnn_features(channels: int, height: int, width: int, filters: int = 32) -> tuple[nn.Module, int]:
+    """Convolution blocks with BatchNorm, halving the picture until it is 4 pixels small, then a 256-wide layer.
+
+    ``filters``: of the first block; each block has twice those of the one before.
+    """
     layers: list[nn.Module] = []
-    filters, size = 32, min(height, width)
+    size = min(height, width)
     height_left, width_left = height, width
     while size > 4 and filters <= 128:
         layers += [
