@@ -42,7 +42,8 @@ def main() -> None:
     for (name, found), colour in zip(details.items(), SETS, strict=False):
         spent, share, accuracy = np.asarray(found["frontier (spent, share, accuracy)"]).T
         right.plot(spent, accuracy, "o-", color=colour, markersize=4, label=name)
-        for x, part, y in zip(spent, share, accuracy, strict=True):
+        is_crowded = np.append(spent[1:] < 1.2 * spent[:-1], False)  # the next point's text would lie over it
+        for x, part, y in zip(spent[~is_crowded], share[~is_crowded], accuracy[~is_crowded], strict=True):
             right.annotate(f"{part:.0%}", (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7)
     right.set(title="best for the money (% for dear labels)", xlabel="spent, in dear labels", ylabel="test accuracy")
     right.set_xscale("log")
