@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from labelwise.errors import InputError
 from labelwise.files import quote
 from labelwise.labels.cells import set_cell
-from labelwise.review.consensus import Consensus, Key, combine
+from labelwise.review.consensus import Consensus
 from labelwise.review.decisions import VERDICTS, Decision, DecisionStore
 from labelwise.review.items import Item, Items
+from labelwise.review.standing import Standing
 
 Positions = NDArray[np.integer]
 Order = Callable[[dict[int, bool]], Positions]
@@ -53,10 +54,8 @@ class Desk:
     def __init__(self, items: Items, store: DecisionStore, reorder: Order | None = None) -> None:
         self.items, self.store, self._reorder = items, store, reorder
         self._lock = threading.RLock()
-        self._last = -1
-        self._standing: list[Decision] = []
+        self._standing = Standing(store, items)
         self._order: Positions | None = None  # that of the items
-        self._refresh()
 
     def decide(self, position: int, verdict: str, after: str, reviewer: str, note: str = "") -> Decision:
         """Record a decision on the label at a position; it is on the disk when this returns. Raises InputError."""
@@ -101,7 +100,7 @@ class Desk:
     def batch(self, which: Filter, size: int, *, active: bool) -> tuple[list[int], int]:
         """The first ``size`` positions that a filter lets through, and how many it lets through in all."""
         with self._lock:
-            self._refresh()
+            self._standing.update()
             passing = self._passing(which)
             order = self._order if active else None
             chosen: Positions = np.flatnonzero(passing) if order is None else order[passing[order]]
@@ -110,7 +109,6 @@ class Desk:
     def rerank(self) -> None:
         """Put the labels in the order of what the decisions so far have taught."""
         with self._lock:
-            self._refresh()
             if self._reorder is not None:
                 self._order = self._reorder(self.errors())
 
@@ -119,28 +117,27 @@ class Desk:
         with self._lock:
             outcomes = self.consensus.layer.items()
             settled = ((key, outcome) for key, outcome in outcomes if isinstance(outcome.cell, str))
-            placed = ((self._position(key), outcome.cell != outcome.before) for key, outcome in settled)
+            placed = ((self._standing.place(key), outcome.cell != outcome.before) for key, outcome in settled)
             return {position: wrong for position, wrong in placed if position is not None}
 
-    def decisions_on(self, position: int) -> list[Decision]:
-        """The decisions that stand on the label at a position, of all reviewers."""
+    def decisions_on(self, item: Item) -> list[Decision]:
+        """The decisions that stand on a label, one a reviewer."""
         with self._lock:
-            self._refresh()
-            return self._on.get(position, [])
+            self._standing.update()
+            return self._standing.on((item.index, item.part))
 
     @property
     def consensus(self) -> Consensus:
         """Decisions of all reviewers combined by majority."""
         with self._lock:
-            self._refresh()
-            return self._combined
+            self._standing.update()
+            return self._standing.combined
 
     def weighted(self) -> Consensus:
         """The same by trust in each reviewer, the model being one more."""
         with self._lock:
-            self._refresh()
-            doubted = {key: self._is_suspect(key) for key in self._combined.layer}
-            return combine(self._standing, weighted=True, doubted=doubted)
+            self._standing.update()
+            return self._standing.weighted()
 
     @cached_property
     def pairs(self) -> list[dict[str, Any]]:
@@ -156,18 +153,6 @@ class Desk:
             {"given": items.cells[key // width], "suggested": items.cells[key % width], "count": count}
             for key, count in zip(keys[most].tolist(), counts[most].tolist(), strict=True)
         ]
-
-    def _refresh(self) -> None:
-        new = self.store.all(since=max(self._last, 0))
-        if self._last >= 0 and not new:
-            return
-        self._last = new[-1].number if new else max(self._last, 0)
-        self._standing = self.store.standing()
-        self._combined = combine(self._standing)
-        self._place: dict[Key, int | None] = {key: self.items.position(*key) for key in self._combined.layer}
-        self._on: dict[int | None, list[Decision]] = {}
-        for each in self._standing:
-            self._on.setdefault(self._position((each.index, each.part)), []).append(each)
 
     def _check_label(self, item: Item, verdict: str, after: str) -> None:
         """Raise InputError where a verdict cannot choose that label of this item."""
@@ -186,13 +171,6 @@ class Desk:
     def _classes(self) -> frozenset[str]:
         return frozenset(self.items.classes)
 
-    def _position(self, key: Key) -> int | None:
-        return self._place.get(key)
-
-    def _is_suspect(self, key: Key) -> bool:
-        position = self._position(key)
-        return position is not None and bool(self.items.suspect[position])
-
     def _passing(self, which: Filter) -> NDArray[np.bool_]:
         """Whether each item passes, (n,)."""
         items = self.items
@@ -204,13 +182,10 @@ class Desk:
             passing &= items.score <= which.score
         if which.show == "all":
             return passing
-        if which.show == "conflicts":
-            keys = list(self._combined.conflicts)
-        else:
-            keys = [(each.index, each.part) for each in self._standing if not which.by or each.reviewer == which.by]
+        standing = self._standing
+        is_conflict = which.show == "conflicts"
         marked = np.zeros(len(items), dtype=bool)
-        places = [self._position(key) for key in keys]
-        marked[[place for place in places if place is not None]] = True
+        marked[standing.places(standing.combined.conflicts) if is_conflict else standing.decided(which.by)] = True
         return passing & ~marked if which.show == "undecided" else passing & marked
 
     def _code(self, cell: str) -> int:

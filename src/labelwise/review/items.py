@@ -230,8 +230,8 @@ class Items:
 
     def position(self, index: int, part: str = "") -> int | None:
         """Where the item of a row of the source, and of one of its labels, stands; None where there is none."""
-        order = self._by_index
-        first, last = np.searchsorted(self.index, [index, index + 1], sorter=order)
+        order, ordered = self._by_index
+        first, last = np.searchsorted(ordered, [index, index + 1])
         for position in order[first:last].tolist():
             batch, row = self._find(position)
             if batch.column("part")[row].as_py() == part:
@@ -239,8 +239,9 @@ class Items:
         return None
 
     @cached_property
-    def _by_index(self) -> NDArray[np.int32]:
-        return np.argsort(self.index, kind="stable").astype(np.int32)
+    def _by_index(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        order = np.argsort(self.index, kind="stable").astype(np.int32)
+        return order, self.index[order]
 
     @cached_property
     def _coded(self) -> tuple[list[str], NDArray[np.int32], NDArray[np.int32]]:

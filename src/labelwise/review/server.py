@@ -141,13 +141,8 @@ class Pages:
             suspects=asked.get("suspects", "1") == "1",
         )
         positions, total = self.desk.batch(which, max(size, 1), active=asked.get("order") == "active")
-        shown = [self._shown(position) for position in positions]
-        if show != "undecided":  # what others think must not sway who is yet to decide
-            for item in shown:
-                item["decisions"] = [
-                    {"reviewer": each.reviewer, "verdict": each.verdict, "after": each.after}
-                    for each in self.desk.decisions_on(item["position"])
-                ]
+        # What others think must not sway who is yet to decide.
+        shown = [self._shown(position, with_decisions=show != "undecided") for position in positions]
         return JSONResponse({"items": shown, "total": total})
 
     def state(self, request: Request) -> Response:
@@ -214,7 +209,7 @@ class Pages:
         if run != self.desk.run:
             raise InputError("the labels were audited anew meanwhile: reload the page")
 
-    def _shown(self, position: int) -> dict[str, Any]:
+    def _shown(self, position: int, *, with_decisions: bool = False) -> dict[str, Any]:
         """An item as the page takes it, its neighbours with their labels."""
         items = self.desk.items
         item = self.desk.item(position)
@@ -226,6 +221,11 @@ class Pages:
             {"position": each.position, "given": each.given, "suspect": each.suspect, "blobs": each.blobs}
             for each in near
         ]
+        if with_decisions:
+            shown["decisions"] = [
+                {"reviewer": each.reviewer, "verdict": each.verdict, "after": each.after}
+                for each in self.desk.decisions_on(item)
+            ]
         return shown
 
 
