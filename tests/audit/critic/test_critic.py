@@ -172,6 +172,15 @@ def test_rival_classes() -> None:
     assert critic.compare(GREY, "cat", "dog", "animal").verdict == 1
     assert critic.compare(GREY, "cat", "cat").decided_by == "agreement"
     assert critic.best_of(GREY, ["dog", "cat", "dog"], "animal").label == 1
+    colour = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    np.testing.assert_allclose(np.moveaxis(critic.draw(colour, "cat").image, 0, 2) * 255, colour)
+
+
+def test_subjects_without_a_prompt_are_told_of_by_kind() -> None:
+    for label, words in [(TRUTH, "islands"), ((1, 1, 5, 5), "box"), ("cat", "name")]:
+        judge = Scripted(quality="good annotation")
+        critic_of(judge).check(GREY, label, "thing")
+        assert words in judge.asked[0][2]
 
 
 def test_rival_boxes() -> None:

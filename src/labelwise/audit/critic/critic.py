@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from labelwise.audit.critic import questions, views
 from labelwise.audit.critic.judges import Images, Judge, Turn
 from labelwise.audit.critic.pairs import Selection, round_robin_scores, select_pairs, sequential_best
-from labelwise.audit.critic.prompts import ORGANS, PLAIN, Prompt
+from labelwise.audit.critic.prompts import ORGANS, PLAIN, PLAIN_BOX, PLAIN_CLASS, Prompt
 from labelwise.audit.critic.questions import Region, Subject
 from labelwise.audit.critic.results import Best, Comparison, Curation, Decision, Quality
 from labelwise.audit.critic.verdicts import (
@@ -174,9 +174,9 @@ class LabelCritic:
         """A label whose quality is known, for ``examples``: judges that read conversations learn from it."""
         return questions.example(self.draw(volume, label, subject), self.subject(subject), is_good=is_good)
 
-    def subject(self, name: str) -> Subject:
-        """A subject with what is told of it."""
-        return Subject(name, self.prompts.get(name, PLAIN))
+    def subject(self, name: str, plain: Prompt = PLAIN) -> Subject:
+        """A subject with what is told of it, ``plain`` where nothing is known."""
+        return Subject(name, self.prompts.get(name, plain))
 
     def _open(self, case: Case) -> _OpenCase:
         if len(case.labels) < 1:
@@ -200,7 +200,7 @@ class _OpenCase:
 
     def __init__(self, critic: LabelCritic, case: Case) -> None:
         self.critic, self.case = critic, case
-        self.subject = critic.subject(case.subject)
+        self.subject = critic.subject(case.subject, _plain_prompt(case.labels[0]))
         self.ground: Ground = views.ground(case.volume, critic.drawing, case.spacing)
         self._views: dict[int, View] = {}
         self._region: Region | None = None
@@ -267,6 +267,13 @@ class _OpenCase:
         verdict = combine_verdicts(found[0], found[1], self.critic.conservative) if self.critic.dual else found[0]
         answers, reasons = (tuple(part) for part in zip(*said, strict=True))
         return Comparison(verdict, "judge", overlap, answers, reasons)
+
+
+def _plain_prompt(label: Any) -> Prompt:
+    """What to expect of any subject's labels of this kind."""
+    if isinstance(label, str):
+        return PLAIN_CLASS
+    return PLAIN_BOX if np.shape(label) == (4,) else PLAIN
 
 
 def _only(first: bool, second: bool) -> float:

@@ -102,6 +102,13 @@ PLAIN = Prompt(
     description="The label should cover all of the subject and nothing else: no missing part, no islands away from it, "
     "no holes that the subject does not have, and an outline that follows its border."
 )
+PLAIN_BOX = Prompt(
+    description="The box should hold all of the subject and touch its outermost points, with as little else as can be."
+)
+PLAIN_CLASS = Prompt(
+    description="The label is a name. It should name what the picture shows, not something else that looks alike, and "
+    "what stands out in it, not what is beside or behind it."
+)
 
 
 def read_header(text: str) -> Header:

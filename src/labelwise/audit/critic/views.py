@@ -46,9 +46,13 @@ class Drawing:
 
 
 class Ground(NamedTuple):
-    """What labels are drawn on: a grey picture (H, W) of 0 to 1; of a volume also its shape and a clean picture."""
+    """What labels are drawn on: a grey picture (H, W) of 0 to 1; of a volume also its shape and a clean picture.
+
+    ``plain``: what is shown with a name, (3, H, W), in colour where the picture has any.
+    """
 
     picture: Floats
+    plain: Floats
     volume_shape: tuple[int, ...] | None = None
     clean: Floats | None = None
 
@@ -84,12 +88,15 @@ def ground(volume: ArrayLike, drawing: Drawing, spacing: Sequence[float] | None 
     """
     given = np.asarray(volume)
     if given.ndim == 2 or (given.ndim == 3 and given.shape[2] == 3 and given.shape[0] > 3):
-        return Ground(_grey(given))
+        bright = _brightness(given)
+        if bright.ndim == 2:
+            return Ground(bright, _three(bright))
+        return Ground(bright.mean(axis=2), np.moveaxis(bright, 2, 0))
     names = {drawing.window: drawing.windows[drawing.window]}
     names[drawing.region_window] = drawing.windows[drawing.region_window]
     images = projections.project_volume(given, spacing, drawing.axis, names, contrast=drawing.contrast)
-    clean = np.repeat(images[drawing.region_window][None], 3, axis=0)
-    return Ground(images[drawing.window], given.shape, _sized(clean, drawing))
+    picture, clean = images[drawing.window], _three(images[drawing.region_window])
+    return Ground(picture, _three(picture), given.shape, _sized(clean, drawing))
 
 
 def draw(base: Ground, label: Any, drawing: Drawing, *, solid: bool = False) -> View:
@@ -99,7 +106,7 @@ def draw(base: Ground, label: Any, drawing: Drawing, *, solid: bool = False) -> 
     values that are not finite and boxes without area.
     """
     if isinstance(label, str):
-        return View(_sized(np.repeat(base.picture[None], 3, axis=0), drawing), caption=label)
+        return View(_sized(base.plain, drawing), caption=label)
     given = np.asarray(label)
     if given.dtype.kind not in "biuf" or (given.dtype.kind == "f" and not np.isfinite(given).all()):
         raise InputError(f"a label of type {given.dtype} holds values that are no numbers: give 0 and 1.")
@@ -144,13 +151,19 @@ def _draw_box(base: Ground, box: NDArray[np.float64], drawing: Drawing) -> View:
     return View(_sized(image, drawing), region=region)
 
 
-def _grey(picture: NDArray[Any]) -> Floats:
+def _three(grey: Floats) -> Floats:
+    """A grey picture (H, W) in three channels."""
+    return np.repeat(grey[None], 3, axis=0)
+
+
+def _brightness(picture: NDArray[Any]) -> Floats:
+    """A picture, grey (H, W) or in colour (H, W, 3), in numbers of 0 to 1."""
     if not picture.size or picture.dtype.kind not in "uf":
         raise InputError(f"a picture has shape {picture.shape} and type {picture.dtype}: give bytes or 0 to 1.")
     bright = picture.astype(np.float64) / (255 if picture.dtype == np.uint8 else 1)
     if not ((bright >= 0) & (bright <= 1)).all():
         raise InputError("a picture holds values outside 0 to 1, or none: give bytes (uint8) or floats of 0 to 1.")
-    return bright if bright.ndim == 2 else bright.mean(axis=2)
+    return bright
 
 
 def _sized(image: Floats, drawing: Drawing) -> Floats:
