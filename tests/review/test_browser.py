@@ -162,6 +162,12 @@ def test_a_whole_review_by_keys(tmp_path: Path, served: Callable[..., Server], b
     assert server.kill(signal.SIGINT) == 0
 
 
+def person_said(person: Reviewer) -> list[str]:
+    """Who decided what on the label that is shown, without the label itself."""
+    entries = person.browser.find_elements(By.CSS_SELECTOR, "#before li")
+    return sorted(entry.text.partition(",")[0] for entry in entries)
+
+
 def test_two_people_at_once(tmp_path: Path, served: Callable[..., Server], browsers: list[Any]) -> None:
     folder = make(tmp_path / "run", look="text")
     server = served(folder)
@@ -186,6 +192,7 @@ def test_two_people_at_once(tmp_path: Path, served: Callable[..., Server], brows
     people[0].browser.execute_script("document.getElementById('filter-show').value = 'conflicts'")
     people[0].browser.find_element(By.CSS_SELECTOR, "#filter .strong").click()
     people[0].wait(lambda: "of 5 in this batch" in people[0].text("count"))
+    assert person_said(people[0]) == ["ann: kept", "bob: accepted"]
     # What one takes back leaves the other's decision alone.
     people[0].press("u")
     people[0].wait(lambda: "Taken back" in people[0].text("live"))
@@ -213,13 +220,39 @@ def test_a_server_that_is_killed_loses_nothing(
     again = served(folder, server.port)
     person.wait(lambda: "open the address" in person.text("trouble"))
     # Opening the new address in another tab of this browser is enough: the first tab saves what it kept.
-    first = browsers[0].current_window_handle
-    browsers[0].switch_to.new_window("tab")
-    browsers[0].get(again.address)
-    browsers[0].close()
-    browsers[0].switch_to.window(first)
+    open_elsewhere(browsers[0], again.address)
     person.saved()
     assert len(standing(folder)) == 5
+
+
+def test_a_page_of_an_earlier_audit_decides_nothing(
+    tmp_path: Path, served: Callable[..., Server], browsers: list[Any]
+) -> None:
+    """Positions would mean other labels: the page says so and asks to be loaded again."""
+    folder = make(tmp_path / "run")
+    server = served(folder)
+    person = Reviewer(browsers[0], server.address, "ann")
+    server.kill()
+    make(folder, count=39)
+    person.press("x")
+    person.wait(lambda: person.seen("trouble"))
+    open_elsewhere(browsers[0], served(folder, server.port).address)
+    person.wait(lambda: "reload the page" in person.text("trouble"))
+    assert standing(folder) == {}
+    browsers[0].refresh()
+    person.wait(lambda: person.seen("label"))
+    person.press("x")
+    person.saved()
+    assert standing(folder) == {(0, "ann"): ("exclude", "")}
+
+
+def open_elsewhere(browser: Any, address: str) -> None:
+    """Open an address in another tab for a moment."""
+    first = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    browser.get(address)
+    browser.close()
+    browser.switch_to.window(first)
 
 
 def test_no_click_is_lost_where_the_server_refuses(
