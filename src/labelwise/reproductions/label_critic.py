@@ -56,9 +56,9 @@ class Plan(NamedTuple):
 
     volumes: int = 200
     tuning_volumes: int = 50
-    every_test_frame: int = 8
+    every_test_frame: int = 10
     every_tuning_frame: int = 12
-    steps: int = 100
+    steps: int = 200
 
 
 def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
@@ -254,10 +254,11 @@ def curated(judge: Judge, tested: Sequence[Rivals]) -> Measured:
 
 def _answers(
     judge: Judge, tested: Sequence[Rivals], rng: np.random.Generator
-) -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
+) -> tuple[list[tuple[str, str]], NDArray[np.float64]]:
     """Both answers on each pair that differs enough, in an order drawn at random, and which label is truly better."""
     critic = critic_of(judge)
-    answers, truth = [], []
+    answers: list[tuple[str, str]] = []
+    truth = []
     for case, quality in tested:
         for pair in combinations(range(len(quality)), 2):
             i, j = rng.permutation(pair)
@@ -265,7 +266,8 @@ def _answers(
                 continue
             found = critic.compare(case.volume, case.labels[i], case.labels[j], case.subject)
             # Labels whose views are the same leave nothing to ask.
-            answers.append(found.answers or ("Neither", "Neither"))
+            first, second = found.answers or ("Neither", "Neither")
+            answers.append((first, second))
             truth.append(1.0 if quality[i] > quality[j] else 2.0)
     return answers, np.array(truth)
 
@@ -293,7 +295,7 @@ def _flat(of: Sequence[Rivals]) -> tuple[list[Any], NDArray[np.float64], NDArray
     overlays = [critic.draw(case.volume, each, case.subject).image for case, _ in of for each in case.labels]
     quality = np.concatenate([each.quality for each in of])
     cases = np.repeat(np.arange(len(of)), [len(each.quality) for each in of])
-    return overlays, quality, cases, [of[number].case.subject for number in cases]
+    return overlays, quality, cases, [of[number].case.subject for number in cases.tolist()]
 
 
 def _means(found: Sequence[Mapping[str, float]]) -> Measured:

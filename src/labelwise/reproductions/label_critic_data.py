@@ -78,7 +78,7 @@ def damaged(good: Good, rng: np.random.Generator, source: Mapping[str, float]) -
     """A label by a source: one defect of its mix."""
     defect = rng.choice(list(source), p=list(source.values()))
     if defect == "wrong" and good.others:
-        return good.others[rng.integers(len(good.others))]
+        return good.others[int(rng.integers(len(good.others)))]
     makers: dict[str, Callable[[], Mask]] = {
         "cut": lambda: cut(good.mask, rng, rng.uniform(0.15, 0.6)),
         "island": lambda: add_island(good.mask, rng, rng.uniform(0.15, 0.8)),
