@@ -3,12 +3,10 @@
 Run it with: python docs/label_critic.py. A second.
 """
 
-import io
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image
 
 from labelwise.audit.critic import Drawing, LabelCritic, RuleJudge, dice
 from labelwise.data.organs import draw_volume
@@ -45,9 +43,7 @@ def main() -> None:
         middle = (left.get_position().x0 + right.get_position().x1) / 2
         figure.text(middle, 0.03, f"verdict: {SAID[verdict]}", ha="center", fontsize=10)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.84, bottom=0.1, wspace=0.05)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=100)
-    Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE).save(PICTURE, optimize=True)
+    figure.savefig(PICTURE, dpi=100)
 
 
 if __name__ == "__main__":
