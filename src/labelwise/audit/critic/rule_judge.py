@@ -15,7 +15,7 @@ from labelwise.audit.critic.prompts import COMPARE, DESCRIBE, PRESENT, QUALITY, 
 from labelwise.errors import InputError
 
 RULES = ("islands", "holes", "roughness", "size", "place")
-# What a drawn shape loses by each rule, and from which loss on it is a bad annotation. Size, place and the threshold are
+# What a drawn shape loses by each rule, and from which loss on it is a bad annotation. Size, place and threshold are
 # what fits rendered organs and road scenes alike; those do not tell what islands, holes and rough outlines are worth.
 RULE_WEIGHTS = MappingProxyType({"islands": 3.0, "holes": 3.0, "roughness": 1.0, "size": 0.5, "place": 1.0})
 THRESHOLD = 2.0
