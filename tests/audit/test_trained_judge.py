@@ -253,12 +253,9 @@ def test_numbers_that_make_no_sense_are_refused(options: dict[str, float]) -> No
         TrainedJudge(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
-def test_kinds_of_defects_it_has_not_seen() -> None:
-    """No claim: what is learnt of some defects need not carry to another. The figures are printed with -s."""
-    for unseen in DEFECTS:
-        seen = [defect for defect in DEFECTS if defect != unseen]
-        judge = TrainedJudge(steps=60).fit_damaged(CRITIC, goods(16, seed=0), seen)
-        accuracy = Rivals(20, 100, [unseen] * 4, wrong=False).accuracy(judge)
-        print(f"unseen {unseen}: {accuracy:.3f}")  # noqa: T201
-        assert 0 <= accuracy <= 1
+@pytest.mark.parametrize("unseen", ["cut", "shift"])
+def test_some_kinds_of_defects_need_not_be_seen(unseen: str) -> None:
+    """Others do: on three seeds pairs of unseen cuts and shifts came to .72-.79, of jitters to .30-.46."""
+    seen = [defect for defect in DEFECTS if defect != unseen]
+    judge = TrainedJudge(steps=60).fit_damaged(CRITIC, goods(16, seed=0), seen)
+    assert Rivals(20, 100, [unseen] * 4, wrong=False).accuracy(judge) > 0.6

@@ -2,7 +2,8 @@
 
 It learns from labels whose quality is known, which good masks give for nothing: damage them (`labels.mask_defects`),
 and the Dice with the good one is the quality. Scores are fitted so that the better of two labels of one case gets the
-higher one (Bradley & Terry, "Rank analysis of incomplete block designs", 1952).
+higher one (Bradley & Terry, "Rank analysis of incomplete block designs", 1952). Teach it all kinds of damage that are
+to be expected: of one that it has not seen it may judge worse than by chance.
 """
 
 from __future__ import annotations
