@@ -155,14 +155,12 @@ class LabelCritic:
 
         Set ``dice_threshold`` to its threshold to compare those pairs only.
         """
-        return select_pairs(
-            [
-                views.overlap(*pair)
-                for case in cases
-                for pair in combinations([self._open(case).view(row) for row in range(len(case.labels))], 2)
-            ],
-            **options,
-        )
+        overlaps: list[float] = []
+        for case in cases:
+            opened = self._open(case)
+            shown = [opened.view(row) for row in range(len(case.labels))]
+            overlaps += [views.overlap(*pair) for pair in combinations(shown, 2)]
+        return select_pairs(overlaps, **options)
 
     def draw(
         self, volume: ArrayLike, label: Any, subject: str = SUBJECT, *, spacing: Sequence[float] | None = None
