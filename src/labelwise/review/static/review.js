@@ -157,17 +157,25 @@ const takeBack = () => attempt(async () => {
   announce(`Taken back. ${item ? item.location : ""}`);
 });
 
+function setReviewer(name) {
+  state.reviewer = name;
+  by("who").textContent = name;
+  by("who").setAttribute("aria-label", `${name}, change reviewer`);
+}
+
 async function changeReviewer() {
-  state.reviewer = await askName(state.reviewer);
-  by("who").textContent = state.reviewer;
+  setReviewer(await askName(state.reviewer));
   await attempt(load);
 }
 
 async function openFilter() {
-  const query = await setUpFilter(state.session, state.query, () => fetchState());
-  if (query) {
+  try {
+    const query = await setUpFilter(state.session, state.query, fetchState);
+    if (!query) return;
     state.query = { ...query, order: state.query.order ?? "static" };
-    await attempt(load);
+    attempt(load);
+  } catch (trouble) {
+    complain(trouble.message);
   }
 }
 
@@ -214,7 +222,6 @@ attempt(async () => {
   state.session = await openSession();
   by("name").textContent = state.session.name;
   document.title = `Review of ${state.session.name} · labelwise`;
-  state.reviewer = state.session.reviewer ?? await askName("", { remembered: true });
-  by("who").textContent = state.reviewer;
+  setReviewer(state.session.reviewer ?? await askName("", { remembered: true }));
   await load();
 });
