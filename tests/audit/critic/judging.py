@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.audit.critic.critic import LabelCritic
 from labelwise.audit.critic.judges import CallableJudge, Images, Turn, red_pixels, shown_pair
-from labelwise.audit.critic.prompts import COMPARE, DESCRIBE, QUALITY, REGION, read_header
+from labelwise.audit.critic.prompts import COMPARE, QUALITY, read_header
+from labelwise.audit.critic.views import Drawing
 
 GREY = np.full((20, 30), 0.5)
 
@@ -18,6 +20,12 @@ def box(top: int, left: int, bottom: int, right: int, shape: tuple[int, ...] = G
 
 
 TRUTH = box(5, 5, 15, 25)
+
+
+def critic_of(judge: object, **options: object) -> LabelCritic:
+    """Compares all that differ, and draws pixel by pixel."""
+    fixed = {"drawing": Drawing(size=None), "dice_threshold": None}
+    return LabelCritic(judge, **(fixed | options))  # type: ignore[arg-type]
 
 
 def quality(image: NDArray[np.floating], truth: NDArray[np.bool_] = TRUTH) -> float:
@@ -55,6 +63,3 @@ class Scripted:
     @property
     def tasks(self) -> list[str]:
         return [task for task, *_ in self.asked]
-
-
-__all__ = ["COMPARE", "DESCRIBE", "GREY", "QUALITY", "REGION", "TRUTH", "Scripted", "box", "perfect", "quality"]

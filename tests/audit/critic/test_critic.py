@@ -9,15 +9,10 @@ from labelwise.audit.critic import CallableJudge, Case, Drawing, LabelCritic, Pr
 from labelwise.audit.critic.judges import Images, red_pixels
 from labelwise.errors import InputError
 
-from .judging import GREY, TRUTH, Scripted, box, perfect
+from .judging import GREY, TRUTH, Scripted, box, critic_of, perfect
 
-EXACT = Drawing(size=None)
 WORSE = [box(5, 5, 15, right) for right in (8, 24, 12, 20)]
 CT = np.random.default_rng(0).uniform(-1000, 2000, (20, 6, 30))
-
-
-def critic_of(judge: object, **options: object) -> LabelCritic:
-    return LabelCritic(judge, drawing=EXACT, **({"dice_threshold": None} | options))  # type: ignore[arg-type]
 
 
 def dice_with_truth(mask: np.ndarray) -> float:

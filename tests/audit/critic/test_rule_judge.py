@@ -5,7 +5,16 @@ from labelwise.audit.critic import RuleJudge
 from labelwise.audit.critic.rule_judge import EMPTY_LOSS, measure
 from labelwise.errors import InputError
 
-from .cases import box_mask, critic, volume
+from .judging import critic_of
+
+SHAPE = (12, 6, 16)
+VOLUME = np.random.default_rng(0).normal(50, 20, SHAPE)
+
+
+def box_mask(*bounds: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[tuple(slice(*each) for each in bounds)] = True
+    return mask
 
 
 def region(*boxes: tuple[tuple[int, int], tuple[int, int]]) -> np.ndarray:
@@ -44,14 +53,14 @@ FAULTY = {
 @pytest.mark.parametrize("subject", ["spleen", "liver"])
 def test_faults_lose_in_both_orders(fault: str, subject: str) -> None:
     judge = RuleJudge()
-    critic_ = critic(judge)
+    critic = critic_of(judge)
     candidates = [np.roll(GOOD, step, axis=axis) for step in (-1, 0, 1) for axis in (0, 2)]
-    judge.learn(subject, [critic_.draw(volume(), each, subject).image for each in [*candidates, *FAULTY.values()]])
-    assert critic_.compare(volume(), GOOD, FAULTY[fault], subject).verdict == 1
-    assert critic_.compare(volume(), FAULTY[fault], GOOD, subject).verdict == 2
-    assert critic_.check(volume(), GOOD, subject).verdict == 1
+    judge.learn(subject, [critic.draw(VOLUME, each, subject).image for each in [*candidates, *FAULTY.values()]])
+    assert critic.compare(VOLUME, GOOD, FAULTY[fault], subject).verdict == 1
+    assert critic.compare(VOLUME, FAULTY[fault], GOOD, subject).verdict == 2
+    assert critic.check(VOLUME, GOOD, subject).verdict == 1
     if fault in ("cut", "moved", "empty"):  # the others overlap with the good one by 0.9
-        assert critic_.check(volume(), FAULTY[fault], subject).verdict == 0
+        assert critic.check(VOLUME, FAULTY[fault], subject).verdict == 0
 
 
 def test_size_and_place_are_the_medians_of_the_candidates() -> None:
@@ -59,7 +68,7 @@ def test_size_and_place_are_the_medians_of_the_candidates() -> None:
     images = []
     for shift, size in ((0, 4), (1, 4), (9, 8)):
         mask = box_mask((1, 1 + size), (1, 5), (shift, shift + 4))
-        images.append(critic(judge).draw(volume(), mask).image)
+        images.append(critic_of(judge).draw(VOLUME, mask).image)
     profile = judge.learn("x", images).profiles["x"]
     assert profile.log_area == pytest.approx(np.log(16 / 192))
     assert profile.centre[1] == pytest.approx((1 + 1.5) / 15)
@@ -69,7 +78,7 @@ def test_size_and_place_are_the_medians_of_the_candidates() -> None:
 
 def test_it_says_neither_of_equals_and_knows_its_rules() -> None:
     judge = RuleJudge()
-    image = critic(judge).draw(volume(), GOOD).image
+    image = critic_of(judge).draw(VOLUME, GOOD).image
     assert judge.ask([image, image], "Task: compare. Subject: x.\n") == "Neither"
     assert judge.ask([], "hello") == "Neither"
     assert judge.loss(np.zeros((3, 5, 5)), "x") == EMPTY_LOSS
