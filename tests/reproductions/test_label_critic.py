@@ -18,12 +18,11 @@ from labelwise.reproductions.label_critic import (
     check_accuracy,
     curated,
     find_checks,
-    learn_usual,
     pair_accuracies,
     run,
-    tuned_rules,
 )
 from labelwise.reproductions.label_critic_data import SOURCES, Rivals, damaged, organs, rivals
+from labelwise.reproductions.label_critic_tuning import learn_usual, tuned_rules
 
 GREY = np.full((6, 10), 0.5)
 

@@ -11,18 +11,16 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.audit.critic.critic import LabelCritic
 from labelwise.audit.critic.judges import Judge, UnreliableJudge
-from labelwise.audit.critic.rule_judge import RULES, RuleJudge
 from labelwise.audit.critic.trained_judge import TrainedJudge
 from labelwise.audit.critic.verdicts import combine_dual
-from labelwise.audit.critic.views import Drawing
 from labelwise.reproductions.label_critic_data import Rivals, camvid, organs, rivals
+from labelwise.reproductions.label_critic_tuning import GOOD, LEAST_GAP, critic_of, flat, learn_usual, tuned_rules
 from labelwise.reproductions.result import Result, clearly_above, library_version, paired_interval, summarise
 
 SLUG = "label-critic"
@@ -37,8 +35,6 @@ DEFAULT_SEEDS = 3
 RANDOM, SINGLE = "random", "single comparison"
 LENIENT, CONSERVATIVE = "dual, lenient", "dual, conservative"
 TRAINED = "trained judge"
-GOOD = 0.8
-LEAST_GAP = 0.1
 BIAS: dict[str, float] = {"always_first": 0.15, "undecided": 0.1}
 # The paper's, with a vision-language model on CT of patients.
 PUBLISHED = {
@@ -153,7 +149,7 @@ def measure(taught: list[Rivals], tested: list[Rivals], plan: Plan, seed: int) -
     rules = tuned_rules(taught)
     learn_usual(rules, tested)
     trained = TrainedJudge(steps=plan.steps, good=GOOD, seed=seed)
-    overlays, quality, cases, subjects = _flat(taught)
+    overlays, quality, cases, subjects = flat(taught)
     trained.fit(overlays, quality, cases, subjects)
 
     unreliable = UnreliableJudge(rules, rng, **BIAS)
@@ -163,53 +159,6 @@ def measure(taught: list[Rivals], tested: list[Rivals], plan: Plan, seed: int) -
     for name, judge in (("rule judge", rules), (TRAINED, trained)):
         found[f"{name}: check, balanced accuracy"] = check_accuracy(judge, tested)
     return found | curated(unreliable, tested)
-
-
-def critic_of(judge: Judge) -> LabelCritic:
-    """A critic that compares all that differ, without enlarging small pictures."""
-    return LabelCritic(judge, drawing=Drawing(size=None), dice_threshold=None, region_check=False)
-
-
-def learn_usual(rules: RuleJudge, of: Sequence[Rivals]) -> None:
-    """Tell the rules what size and place are usual, from the rival labels alone."""
-    overlays, _, _, subjects = _flat(of)
-    for subject in sorted(set(subjects)):
-        rules.learn(subject, [each for each, name in zip(overlays, subjects, strict=True) if name == subject])
-
-
-def tuned_rules(taught: Sequence[Rivals]) -> RuleJudge:
-    """Weights by logistic regression on which of two labels is better, threshold by balanced accuracy."""
-    from sklearn.linear_model import LogisticRegression
-
-    rules = RuleJudge()
-    learn_usual(rules, taught)
-    overlays, quality, cases, subjects = _flat(taught)
-    faults = np.zeros((len(overlays), len(RULES)))
-    is_drawn = np.ones(len(overlays), dtype=bool)
-    for row, (image, subject) in enumerate(zip(overlays, subjects, strict=True)):
-        measured = rules.faults(image, subject)
-        is_drawn[row] = bool(measured)
-        faults[row] = [min(measured.get(rule, 0.0), 10.0) for rule in RULES]
-    pairs = np.array(
-        [
-            (i, j)
-            for number in range(len(taught))
-            for i, j in combinations(np.flatnonzero((cases == number) & is_drawn), 2)
-            if abs(quality[i] - quality[j]) > LEAST_GAP
-        ]
-    )
-    differences, first_wins = faults[pairs[:, 1]] - faults[pairs[:, 0]], quality[pairs[:, 0]] > quality[pairs[:, 1]]
-    model = LogisticRegression(fit_intercept=False).fit(
-        np.concatenate([differences, -differences]), np.concatenate([first_wins, ~first_wins])
-    )
-    weights = np.maximum(model.coef_[0], 0)
-    losses = np.where(is_drawn, faults @ weights, np.inf)
-    is_good = quality >= GOOD
-    candidates = np.quantile(losses[is_drawn], np.linspace(0, 1, 101))
-    balanced = [((losses < each)[is_good].mean() + (losses >= each)[~is_good].mean()) / 2 for each in candidates]
-    tuned = RuleJudge(dict(zip(RULES, weights.tolist(), strict=True)), float(candidates[int(np.argmax(balanced))]))
-    tuned.profiles = rules.profiles
-    return tuned
 
 
 def pair_accuracies(judge: Judge, tested: Sequence[Rivals], rng: np.random.Generator) -> Measured:
@@ -287,15 +236,6 @@ def _arm(pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Measured:
         "accuracy, decided": float(is_right[is_decided].mean()) if is_decided.any() else 0.0,
         "share decided": float(is_decided.mean()),
     }
-
-
-def _flat(of: Sequence[Rivals]) -> tuple[list[Any], NDArray[np.float64], NDArray[np.int64], list[str]]:
-    """Pictures, qualities, case numbers and subjects of all labels."""
-    critic = critic_of(RuleJudge())
-    overlays = [critic.draw(case.volume, each, case.subject).image for case, _ in of for each in case.labels]
-    quality = np.concatenate([each.quality for each in of])
-    cases = np.repeat(np.arange(len(of)), [len(each.quality) for each in of])
-    return overlays, quality, cases, [of[number].case.subject for number in cases.tolist()]
 
 
 def _means(found: Sequence[Mapping[str, float]]) -> Measured:
