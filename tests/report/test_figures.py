@@ -175,7 +175,7 @@ def test_no_sets_no_figure():
 
 def palettes():
     """The style sheet's colours in light and in dark."""
-    css = (Path(figures.__file__).parent / "report.css").read_text(encoding="utf-8")
+    css = (Path(figures.__file__).parents[1] / "palette.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)[:2]
     return [dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in (light, dark)]
 

@@ -40,7 +40,7 @@ def render(findings: Findings) -> str:
 
     return render_template(
         "report.html.j2",
-        ("report.css",),
+        ("../palette.css", "report.css"),
         title=findings.title,
         version=findings.version,
         findings=findings,

@@ -37,7 +37,7 @@ def write_stability(ranking: Ranking, path: Path) -> None:
 
     page = render_template(
         "stability.html.j2",
-        ("report.css", "stability.css"),
+        ("../palette.css", "report.css", "stability.css"),
         title="Does the ranking hold?",
         version=version("labelwise"),
         sentences=sentences(ranking),

@@ -33,6 +33,7 @@ from labelwise.review.ordering import ActiveOrder
 from labelwise.review.security import Gate
 
 STATIC = Path(__file__).parent / "static"
+PALETTE = Path(__file__).parents[1] / "palette.css"  # that of the report too
 MOST_AT_ONCE = 200
 PNG, JPEG = b"\x89PNG", b"\xff\xd8"
 
@@ -85,6 +86,7 @@ def create_app(desk: Desk, *, token: str, hosts: set[str], reviewer: str | None 
         Route("/api/rerank", pages.rerank, methods=["POST"]),
         Route("/picture/{run}/{position:int}/{column}", pages.picture),
         Route("/decisions.csv", pages.export),
+        Route("/palette.css", lambda request: FileResponse(PALETTE)),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     return Starlette(
