@@ -54,7 +54,7 @@ class RuleJudge:
     medians do not mind a few bad ones. Subjects it has not learnt are judged by unity and outline alone.
     ``weights``: loss by each of `RULES`; ``threshold``: the loss from which on a label is a bad annotation.
     It answers at once, so no summary is asked of it, and it takes every picture to be of the right part of the body.
-    It sees the label's shape alone, not whether its border follows the picture: labels with slight faults are beyond it.
+    It sees a label's shape alone, not whether its border follows the picture: slight faults are beyond it.
     Raises InputError for unknown rules. Cost: about 0.3 ms a picture of 32 x 32, growing with the pixels.
     """
 
