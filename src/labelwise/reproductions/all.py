@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from labelwise.reproductions.result import Result
 
 # Beginning with the longest leaves no core idle at the end; the rest follow as listed.
-LONGEST_FIRST = ("elr", "compress-features", "ps-kd", "lp-icp", "nacl")
+LONGEST_FIRST = ("elr", "quantity-quality", "cw-bass", "compress-features", "adele", "pu-mlc", "erase", "ps-kd")
 COMMAND = (sys.executable, "-c", "from labelwise.cli import main; main()", "reproduce")
 
 
