@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from labelwise.audit.ranking import Ranking, rank_models
+from labelwise.audit.ranking import MIN_CORRECTABLE, Ranking, outside_classes, rank_models
 from labelwise.audit.stability import BenchmarkStudy, crossover
 from labelwise.errors import InputError
 
@@ -122,7 +122,8 @@ def test_what_is_hard_for_all_does_not_blur_a_difference() -> None:
     a = np.where(rng.random(500) < 0.6, true, 1 - true)
     b = a.copy()
     b[np.flatnonzero(a == true)[:5]] ^= 1  # right wherever the other is, but on five examples
-    (pair,) = rank_models(BenchmarkStudy.of(true, true), {"a": a, "b": b}, rng=rng).pairs
+    given = np.where(np.arange(500) < 450, true, 1 - true)
+    (pair,) = rank_models(BenchmarkStudy.of(given, true), {"a": a, "b": b}, rng=rng).pairs
     assert pair.corrected == pytest.approx(0.01)
     assert 0 <= pair.low < pair.high < 0.025  # each accuracy alone is known to 0.04
     assert pair.holds == 1
@@ -140,19 +141,50 @@ def test_equal_models_tie() -> None:
 
 
 def test_a_reversal_is_told() -> None:
-    given, corrected = np.zeros(10, dtype=int), np.array([0] * 6 + [1] * 4)
-    keen, stiff = np.zeros(10, dtype=int), corrected.copy()
+    given, corrected = np.zeros(16, dtype=int), np.array([0] * 9 + [1] * 7)
+    keen, stiff = np.zeros(16, dtype=int), corrected.copy()
     ranking = rank_models(
         BenchmarkStudy.of(given, corrected), {"keen": keen, "stiff": stiff}, rng=np.random.default_rng(0)
     )
     assert [model.name for model in ranking.models] == ["keen", "stiff"]
     assert [model.corrected_rank for model in ranking.models] == [2, 1]
-    assert not ranking.holds
+    assert (ranking.holds, ranking.verdict) == (False, "does not hold")
     assert (ranking.probability, ranking.pairs[0].holds) == (0, 0)
     assert ranking.correlation == ranking.correlation_correctable == pytest.approx(-1)
 
 
-@pytest.mark.parametrize("corrected", [[0, 1, 0, 1], [-1, -1, -1, -1], [1, 0, 1, 0]])
+def test_fewest_examples_that_tell_are_those_of_a_sign_test() -> None:
+    from scipy.stats import binomtest
+
+    levels = [binomtest(count, count).pvalue for count in (MIN_CORRECTABLE - 1, MIN_CORRECTABLE)]
+    assert levels[0] > 0.05 > levels[1]
+
+
+@pytest.mark.parametrize("count", [0, 1, MIN_CORRECTABLE - 1, MIN_CORRECTABLE])
+def test_too_few_corrections_give_no_verdict(count: int) -> None:
+    given = np.zeros(40, dtype=int)
+    corrected = np.array([1] * count + [-1] * 4 + [0] * (36 - count))
+    good, bad = corrected.clip(0), 1 - given
+    ranking = rank_models(
+        BenchmarkStudy.of(given, corrected), {"good": good, "bad": bad}, rng=np.random.default_rng(0), num_draws=50
+    )
+    told = (ranking.verdict, ranking.holds, ranking.probability, ranking.pairs[0].holds)
+    assert told == (("cannot tell", None, None, None) if count < MIN_CORRECTABLE else ("holds", True, 1.0, 1.0))
+
+
+def test_predictions_of_classes_that_no_example_has_are_counted() -> None:
+    given, corrected = np.array([0, 1, 4, 0, 1, 1]), np.array([0, 1, -1, 2, 1, 1])
+    study = BenchmarkStudy.of(given, corrected)
+    a, b = np.array([0, 1, 4, 2, 1, 1]), np.array([3, 1, 5, 2, 1, 9])
+    assert outside_classes(study, b).tolist() == [True, False, True, False, False, True]
+    ranking = rank_models(study, {"a": a, "b": b}, rng=np.random.default_rng(0), num_draws=10)
+    assert {model.name: model.outside for model in ranking.models} == {"a": 0, "b": 3}
+    # What stands where no label was agreed on is no label: row 2 has a 7 that neither mask holds.
+    masked = BenchmarkStudy(given, np.array([0, 1, 7, 2, 1, 1]), study.benign_mask, study.correctable_mask)
+    assert outside_classes(masked, np.full(6, 7)).all()
+
+
+@pytest.mark.parametrize("corrected", [[0, 1, 0, 1], [0, 1, -1, -1], [1, 0, 1, 0]])
 def test_empty_parts_give_numbers(corrected: list[int]) -> None:
     given = np.array([0, 1, 0, 1])
     predictions = {"a": given, "b": 1 - given}
@@ -174,6 +206,8 @@ def test_bad_input_is_refused() -> None:
         rank_models(good, {"a": given}, rng=np.random.default_rng(0))
     with pytest.raises(InputError, match="shape"):
         rank_models(good, {"a": given, "b": given[:1]}, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="none of the 2 examples has a corrected label"):
+        rank_models(BenchmarkStudy.of(given, [-1, -1]), {"a": given, "b": given}, rng=np.random.default_rng(0))
     with pytest.raises(InputError, match="row 1 is -1"):
         BenchmarkStudy.of([0, -1], [0, 0])
     with pytest.raises(InputError, match="2 given and 1 corrected"):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from command import done, labelwise
+from labelwise.errors import InputError
 from labelwise.job.stability import apply_votes, study_files
 
 GIVEN = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
@@ -41,22 +42,25 @@ def files(tmp_path: Path) -> Path:
 
 def test_every_file_that_is_promised(files: Path) -> None:
     out = files / "out"
+    for name in ("given", "corrected", "keen", "stiff"):  # six examples get another label
+        np.save(files / f"{name}.npy", np.tile(np.load(files / f"{name}.npy"), 3))
     names = [files / "keen.npy", f"<b>stiff</b>={files / 'stiff.npy'}"]
     said = done(
         "stability", "--predictions", *names, "--given", files / "given.npy", "--corrected", files / "corrected.npy",
         "--out", out,
     )  # fmt: skip
     assert "<b>stiff</b> overtakes keen" in said
-    assert "Of 10 examples 7 keep their label, 2 get another one and 1" in said
+    assert "Of 30 examples 21 keep their label, 6 get another one and 3" in said
     assert {path.name for path in out.iterdir()} == {"stability.json", "stability.csv", "stability.html"}
 
     found = json.loads((out / "stability.json").read_text())
     assert [each["name"] for each in found["models"]] == ["keen", "<b>stiff</b>"]
-    assert (found["benign"], found["correctable"], found["unknown"]) == (7, 2, 1)
+    assert (found["verdict"], found["holds"]) == ("does not hold", False)
+    assert (found["benign"], found["correctable"], found["unknown"]) == (21, 6, 3)
     keen, stiff = (each["accuracies"] for each in found["models"])
     assert (keen["original"], keen["corrected"]) == pytest.approx((1.0, 7 / 9))
     assert (stiff["original"], stiff["corrected"]) == pytest.approx((7 / 10, 8 / 9))
-    # On the 7 benign examples keen leads by 1 of 7, on the 2 correctable ones stiff by 2 of 2.
+    # On the benign examples keen leads by 1 of 7, on the correctable ones stiff by all.
     assert found["pairs"][0]["prevalence"] == pytest.approx((1 / 7) / (1 / 7 + 1))
 
     with (out / "stability.csv").open(newline="") as file:
@@ -78,6 +82,35 @@ def test_json_is_what_is_written(files: Path) -> None:
         "--votes", files / "votes.json", "--out", files / "out", "--json",
     )  # fmt: skip
     assert json.loads(said) == json.loads((files / "out" / "stability.json").read_text())
+
+
+def test_too_few_corrections_are_told(files: Path) -> None:
+    command = (
+        "stability", files / "keen.npy", files / "stiff.npy", "--given", files / "given.npy",
+        "--corrected", files / "corrected.npy", "--out", files / "out",
+    )  # fmt: skip
+    said = done(*command)
+    assert "Cannot tell whether the ranking holds: 2 examples have a wrong given label" in said
+    assert "overtakes" not in said
+    assert "of the bootstrap draws" not in said
+    found = json.loads(done(*command, "--json"))
+    assert (found["verdict"], found["holds"], found["probability"]) == ("cannot tell", None, None)
+    assert found["pairs"][0]["holds"] is None
+    assert "Cannot tell whether the ranking holds" in (files / "out" / "stability.html").read_text()
+
+
+def test_classes_that_the_benchmark_lacks_are_counted(files: Path) -> None:
+    np.save(files / "wide.npy", np.array([7, 1, 2, 9, 8, 2, 8, 8, 0, 0]))
+    np.save(files / "wide_probs.npy", np.eye(8)[[0, 1, 2, 0, 1, 2, 7, 1, 0, 0]])
+    command = (
+        "stability", files / "wide.npy", files / "wide_probs.npy", files / "keen.npy", "--given", files / "given.npy",
+        "--corrected", files / "corrected.npy", "--out", files / "out",
+    )  # fmt: skip
+    assert "classes that no example has, and so never right: 1 of wide_probs, 5 of wide." in " ".join(
+        done(*command).split()
+    )
+    found = json.loads(done(*command, "--json"))
+    assert {each["name"]: each["outside"] for each in found["models"]} == {"wide": 5, "wide_probs": 1, "keen": 0}
 
 
 def test_votes_say_what_the_corrected_labels_say(files: Path) -> None:
@@ -123,6 +156,42 @@ def test_forms_of_predictions(files: Path, form: str) -> None:
     assert found.pairs == expected.pairs
 
 
+NO_NAMES = {  # what such a file holds, and what its first line is
+    "classes": (pd.DataFrame({"class": STIFF}), "0"),
+    "probs": (pd.DataFrame(one_hot(STIFF)), "0.8, 0.1, 0.1"),
+    "one hot": (pd.DataFrame(np.eye(3, dtype=int)[STIFF]), "1, 0, 0"),
+}
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_first_line_that_is_an_example_is_refused(files: Path, name: str) -> None:
+    table, line = NO_NAMES[name]
+    table.round(1).to_csv(files / "stiff.csv", index=False, header=False)
+    labels = {"given": files / "given.npy", "corrected": files / "corrected.npy"}
+    with pytest.raises(InputError, match=f"^{files}/stiff.csv line 1 is {line}, an example"):
+        study_files([str(files / "keen.npy"), str(files / "stiff.csv")], **labels)
+
+
+@pytest.mark.parametrize("unnamed", ["given", "corrected"])
+def test_labels_whose_first_line_is_an_example_are_refused(files: Path, unnamed: str) -> None:
+    for name, labels in {"given": GIVEN, "corrected": CORRECTED}.items():
+        pd.DataFrame({"class": labels[::-1]}).to_csv(files / f"{name}.csv", index=False, header=name != unnamed)
+    with pytest.raises(InputError, match=f"^{files}/{unnamed}.csv line 1 is 0, an example"):
+        study_files(
+            [str(files / "keen.npy"), str(files / "stiff.npy")],
+            files / "given.csv",
+            corrected=files / "corrected.csv",
+        )
+
+
+def test_columns_may_be_called_by_their_class(files: Path) -> None:
+    pd.DataFrame(one_hot(STIFF)).to_csv(files / "numbered.csv", index=False)
+    names = [str(files / "keen.npy"), str(files / "stiff.npy"), str(files / "numbered.csv")]
+    found = study_files(names, files / "given.npy", corrected=files / "corrected.npy")
+    assert {each.name: each.accuracies for each in found.models}["numbered"] == found.models[1].accuracies
+    assert len({each.corrected_rank for each in found.models}) == 2
+
+
 def changed(classes: np.ndarray, row: int, value: int) -> np.ndarray:
     copy = classes.copy()
     copy[row] = value
@@ -144,6 +213,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a cube": ({"stiff": np.zeros((10, 2, 2))}, "shape (10, 2, 2)"),
     "words": ({"stiff": np.array(list("abcabcabca"))}, "not a class number"),
     "no given label": ({"given": changed(GIVEN, 3, -1)}, "given.npy row 3 has no label"),
+    "classes numbered otherwise": (
+        {"stiff": STIFF + 7},
+        "stiff.npy row 0 is class 7, which no label has, as are 10 of",
+    ),
+    "most classes numbered otherwise": ({"stiff": np.where(np.arange(10) > 3, 5, STIFF)}, "stiff.npy row 4 is class 5"),
+    "no corrected label": ({"corrected": np.full(10, -1)}, "none of the 10 examples has a corrected label"),
     "corrected labels of fewer": ({"corrected": CORRECTED[:8]}, "8 rows"),
 }
 
@@ -193,9 +268,13 @@ def test_bad_votes_are_refused(files: Path, votes: list[Any], word: str) -> None
         (["--corrected", "corrected.npy"], "at least two"),
         (["keen.npy", "keen.npy", "--corrected", "corrected.npy"], "two models are called keen"),
         (["keen.npy", "=stiff.npy", "--corrected", "corrected.npy"], "names no model"),
+        (["keen.npy", "a=", "--corrected", "corrected.npy"], "a= names no file: write NAME=FILE"),
         (["keen.npy", "other.npy", "--corrected", "corrected.npy"], "other.npy does not exist"),
         (["keen.npy", "votes.json", "--corrected", "corrected.npy"], "neither .npy, .parquet nor .csv"),
         (["keen.npy", "stiff.npy", "--corrected", "corrected.npy", "--draws", "0"], "--draws is 0"),
+        (["keen.npy", "stiff.npy", "--corrected", "corrected.npy", "--draws", "1000000000"], "from 1 to 100000"),
+        (["keen.npy", "stiff.npy", "--corrected", "corrected.npy", "--seed", "-1"], "seed is -1"),
+        (["keen.npy", "stiff.npy", "--corrected", "corrected.npy", "--seed", str(2**32)], "seed is 4294967296"),
     ],
 )
 def test_bad_command_lines_are_refused(

@@ -63,12 +63,44 @@ def test_tables_have_every_model_and_every_pair() -> None:
 
 
 def test_a_verdict_names_who_overtakes_whom() -> None:
-    given, corrected = np.zeros(10, dtype=int), np.array([0] * 6 + [1] * 4)
+    given, corrected = np.zeros(16, dtype=int), np.array([0] * 9 + [1] * 7)
     study = BenchmarkStudy.of(given, corrected)
     swapped = rank_models(study, {"keen": given, "stiff": corrected}, rng=np.random.default_rng(0))
     assert sentences(swapped)[0] == "The ranking does not hold: on corrected labels stiff overtakes keen."
     kept = rank_models(study, {"good": corrected, "bad": 1 - given}, rng=np.random.default_rng(0))
     assert sentences(kept)[0].startswith("The ranking holds")
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 examples have"), (1, "1 example has"), (5, "5 examples have")])
+def test_too_few_corrections_are_told_and_nothing_more_is_said(tmp_path, count: int, words: str) -> None:
+    given = np.repeat([0, 1], 20)
+    corrected = np.where(np.arange(40) < count, 1, given)
+    models = {"good": corrected, "fair": np.where(np.arange(40) < 8, 1, given), "bad": 1 - given}
+    ranking = rank_models(BenchmarkStudy.of(given, corrected), models, rng=np.random.default_rng(0))
+    found = sentences(ranking)
+    assert found[0].startswith(f"Cannot tell whether the ranking holds: {words} a wrong given label")
+    assert len(found) == 2
+    assert {row[4] for row in pairs_table(ranking).rows} == {"cannot tell"}
+    write_stability(ranking, tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text()
+    assert "Cannot tell whether the ranking holds" in html
+    assert "The ranking holds" not in html
+    assert "of the bootstrap draws" not in html
+
+
+def test_classes_that_no_example_has_are_told(tmp_path) -> None:
+    given = np.repeat([0, 1], 20)
+    corrected = np.where(np.arange(40) < 8, 1, given)
+    strange = corrected.copy()
+    strange[[3, 30, 31]] = 5
+    ranking = rank_models(
+        BenchmarkStudy.of(given, corrected), {"plain": corrected, "strange": strange}, rng=np.random.default_rng(0)
+    )
+    note = "Predictions of classes that no example has, and so never right: 3 of strange."
+    assert note in sentences(ranking)
+    write_stability(ranking, tmp_path / "page.html")
+    assert note in (tmp_path / "page.html").read_text()
+    assert "never right" not in " ".join(sentences(SIX))
 
 
 def test_policy_style_and_hostile_names(tmp_path) -> None:

@@ -63,8 +63,7 @@ class Options:
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise InputError(f"alpha is {self.alpha}; give the share of misses allowed, above 0 and below 1")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"seed is {self.seed}; give a whole number from 0 to {LARGEST_SEED}")
+        check_seed(self.seed)
         for name, least in (("limit", 1), ("epochs", 1), ("devices", 1), ("image_size", 1), ("folds", 2)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -125,6 +124,12 @@ class Options:
         for step in self.skip:
             words += ["--skip", step]
         return " ".join(words)
+
+
+def check_seed(seed: int) -> None:
+    """Raise InputError for a seed that some generator would not take."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"seed is {seed}; give a whole number from 0 to {LARGEST_SEED}")
 
 
 def _quote(word: str) -> str:

@@ -1,6 +1,8 @@
 """`labelwise stability`: files of predictions and labels in, what a ranking of models is worth out.
 
 A file of predictions holds a class an example or a probability for each class; names of models come from their files.
+A model may predict classes that no example of the benchmark has; where most of its predictions are such, its classes
+are numbered otherwise, and it is refused.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.audit.blocks import map_npy
-from labelwise.audit.ranking import Ranking, rank_models
+from labelwise.audit.ranking import Ranking, outside_classes, rank_models
 from labelwise.audit.stability import BenchmarkStudy
 from labelwise.audit.votes import aggregate_votes, read_votes
 from labelwise.errors import InputError
 from labelwise.files import atomic_write, existing_path, printable, write_csv
+from labelwise.job.options import check_seed
 from labelwise.labels.check import UNLABELLED, check_labels, check_pred_probs
 
 Labels = NDArray[np.int64]
+# Shares of the draws are then known to 0.3 points with 95% confidence; more draws take memory and minutes for nothing.
+MOST_DRAWS = 100_000
 COLUMNS = (
     "model", "original_accuracy", "original_rank", "corrected_accuracy", "corrected_low", "corrected_high",
     "corrected_rank", "benign_accuracy", "correctable_accuracy_given", "correctable_accuracy_corrected",
@@ -45,15 +50,17 @@ def study_files(
     """
     if (corrected is None) == (votes is None):
         raise InputError("the corrected labels are needed once: give --corrected FILE, or --votes FILE of a review.")
-    if num_draws < 1:
-        raise InputError(f"--draws is {num_draws}: give at least 1.")
+    check_seed(seed)
+    if not 1 <= num_draws <= MOST_DRAWS:
+        raise InputError(f"--draws is {num_draws}: give a whole number from 1 to {MOST_DRAWS}.")
     labels = _read_labels(given)
     _refuse(labels == UNLABELLED, given, "has no label: leave such examples out of every file.")
     new = _read_labels(corrected) if corrected is not None else apply_votes(labels, votes)  # type: ignore[arg-type]
     if len(new) != len(labels):
         raise InputError(f"{corrected} has {len(new)} rows, {given} {len(labels)}: give the same examples in each.")
-    classes = {name: _read_classes(path, labels, given) for name, path in _named(predictions).items()}
-    return rank_models(BenchmarkStudy.of(labels, new), classes, rng=np.random.default_rng(seed), num_draws=num_draws)
+    study = BenchmarkStudy.of(labels, new)
+    classes = {name: _read_classes(path, study, given) for name, path in _named(predictions).items()}
+    return rank_models(study, classes, rng=np.random.default_rng(seed), num_draws=num_draws)
 
 
 def apply_votes(given: Labels, votes: Path) -> Labels:
@@ -105,8 +112,8 @@ def write_study(ranking: Ranking, out: Path) -> None:
 
 
 def to_json(ranking: Ranking) -> dict[str, Any]:
-    """The ranking as JSON-able values."""
-    found = ranking._asdict()
+    """The ranking as JSON-able values, its verdict first."""
+    found: dict[str, Any] = {"verdict": ranking.verdict} | ranking._asdict()
     found["models"] = [each._asdict() | {"accuracies": each.accuracies._asdict()} for each in ranking.models]
     found["pairs"] = [each._asdict() for each in ranking.pairs]
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in found.items()}
@@ -119,6 +126,8 @@ def _named(predictions: Sequence[str]) -> dict[str, Path]:
         path, name = Path(each), Path(each).stem
         if "=" in each and not path.exists():  # a path may hold the sign itself
             name, file = each.split("=", 1)
+            if not file:
+                raise InputError(f"{printable(each)} names no file: write NAME=FILE.")
             path = Path(file)
         if not name:
             raise InputError(f"{printable(each)} names no model: write NAME=FILE.")
@@ -130,18 +139,27 @@ def _named(predictions: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _read_classes(path: Path, labels: Labels, given: Path) -> Labels:
+def _read_classes(path: Path, study: BenchmarkStudy, given: Path) -> Labels:
     """Predicted classes (n,): as they stand, or the most probable ones."""
     array = _read(path)
-    if len(array) != len(labels):
-        raise InputError(f"{path} has {len(array)} rows, {given} {len(labels)}: give the same examples in each.")
+    if len(array) != len(study.given):
+        raise InputError(f"{path} has {len(array)} rows, {given} {len(study.given)}: give the same examples in each.")
     if array.ndim == 1:
         classes = check_labels(array, name=str(path))
         _refuse(classes == UNLABELLED, path, "has no prediction: give each model's class for every example.")
-        return classes
-    probs = check_pred_probs(array, name=str(path))
-    _refuse(labels >= probs.shape[1], given, f"is of a class for which {path} has no column: give one a class.")
-    return probs.argmax(axis=1).astype(np.int64)
+    else:
+        probs = check_pred_probs(array, name=str(path))
+        lacks = study.given >= probs.shape[1]
+        _refuse(lacks, given, f"is of a class for which {path} has no column: give one a class.")
+        classes = probs.argmax(axis=1).astype(np.int64)
+    is_outside = outside_classes(study, classes)
+    if 2 * is_outside.sum() > len(classes):
+        row = int(is_outside.argmax())
+        raise InputError(
+            f"{path} row {row} is class {classes[row]}, which no label has, as are {is_outside.sum()} of its "
+            f"{len(classes)} predictions: number the classes as in {given}."
+        )
+    return classes
 
 
 def _read_labels(path: Path) -> Labels:
@@ -171,7 +189,24 @@ def _read_table(path: Path) -> NDArray[Any]:
             return np.stack(table.iloc[:, 0].to_list())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({' '.join(str(error).split())}): save it again.") from error
+    if path.suffix == ".csv":
+        _refuse_headless(path)
     return table.to_numpy()
+
+
+def _refuse_headless(path: Path) -> None:
+    """Raise InputError for a .csv file whose first line is an example: it would be taken for the names of columns."""
+    import pandas as pd
+
+    cells = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
+    numbers = pd.to_numeric(cells, errors="coerce").to_numpy()
+    are_names = len(numbers) > 1 and len(set(numbers)) == len(numbers) and (numbers == np.floor(numbers)).all()
+    if np.isnan(numbers).any() or are_names:  # columns of probabilities may be called 0, 1, 2, ...
+        return
+    raise InputError(
+        f"{path} line 1 is {printable(', '.join(cells[:3]))}, an example rather than the name of a column: "
+        "put a line with names before it, or save the array with numpy.save."
+    )
 
 
 def _as_integers(values: Sequence[Any], path: Path, key: str, remedy: str) -> Labels:

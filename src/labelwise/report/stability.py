@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from labelwise.audit.ranking import Ranking
+from labelwise.audit.ranking import MIN_CORRECTABLE, Ranking
 from labelwise.report.drawing import (
     WIDTH,
     Figure,
@@ -45,23 +45,43 @@ def write_stability(ranking: Ranking, path: Path) -> None:
         names=[(line_style(place), model.name) for place, model in enumerate(ranking.models)],
         models=models_table(ranking),
         pairs=pairs_table(ranking),
+        least=MIN_CORRECTABLE,
     )
     write_page(page, path)
 
 
 def sentences(ranking: Ranking) -> list[str]:
-    """What was found, in plain words; the first is the verdict."""
-    total = ranking.benign + ranking.correctable + ranking.unknown
-    sure = sum(pair.holds >= _SURE for pair in ranking.pairs)
-    found = [
-        _verdict(ranking),
+    """What was found, in plain words; the first is the verdict. What too few examples cannot tell is left out."""
+    outside = [f"{model.outside:,} of {model.name}" for model in ranking.models if model.outside]
+    notes = (
+        [f"Predictions of classes that no example has, and so never right: {', '.join(outside)}."] if outside else []
+    )
+    if ranking.holds is None:
+        return [_verdict(ranking), _sizes(ranking), *notes]
+    return [_verdict(ranking), _certainty(ranking), _sizes(ranking), *notes, *_outlook(ranking)]
+
+
+def _certainty(ranking: Ranking) -> str:
+    sure = sum((pair.holds or 0.0) >= _SURE for pair in ranking.pairs)
+    return (
         f"The whole order came out as it was in {percent(ranking.probability)} of the bootstrap draws; "
         f"{sure} of {counted(len(ranking.pairs), 'pair', 'pairs')} of models kept their order in at least "
-        f"{about(_SURE)} of them.",
+        f"{about(_SURE)} of them."
+    )
+
+
+def _sizes(ranking: Ranking) -> str:
+    total = ranking.benign + ranking.correctable + ranking.unknown
+    return (
         f"Of {counted(total, 'example', 'examples')} {ranking.benign:,} keep their label, {ranking.correctable:,} get "
         f"another one and {ranking.unknown:,} have none that was agreed on, which corrected accuracies leave out: a "
-        f"noise prevalence of {percent(ranking.noise_prevalence)}.",
-    ]
+        f"noise prevalence of {percent(ranking.noise_prevalence)}."
+    )
+
+
+def _outlook(ranking: Ranking) -> list[str]:
+    """Which models change places next, and whether learning wrong labels costs right answers."""
+    found = []
     ahead = [pair for pair in ranking.pairs if (pair.prevalence or 0.0) > ranking.noise_prevalence]
     if ahead:
         pair = min(ahead, key=lambda each: each.prevalence or 0.0)
@@ -144,7 +164,7 @@ def pairs_table(ranking: Ranking) -> Table:
             points(pair.original),
             points(pair.corrected),
             f"{points(pair.low)} to {points(pair.high)}",
-            percent(pair.holds),
+            "cannot tell" if pair.holds is None else percent(pair.holds),
             "never" if pair.prevalence is None else percent(pair.prevalence),
         )
         for pair in ranking.pairs
@@ -159,6 +179,13 @@ def points(lead: float) -> str:
 
 
 def _verdict(ranking: Ranking) -> str:
+    if ranking.holds is None:
+        verb = "has" if ranking.correctable == 1 else "have"
+        return (
+            f"Cannot tell whether the ranking holds: {counted(ranking.correctable, 'example', 'examples')} {verb} a "
+            f"wrong given label and a corrected one that was agreed on, and on fewer than {MIN_CORRECTABLE} no two "
+            "models can be told apart."
+        )
     if ranking.holds:
         return "The ranking holds: on corrected labels no model overtakes another."
     swapped = [pair for pair in ranking.pairs if pair.corrected < 0]
