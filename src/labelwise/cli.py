@@ -321,6 +321,8 @@ def review(
 ) -> None:
     """Look at doubted labels and decide, on a page of this machine."""
     if export is not None or import_ is not None:
+        if (reviewer, host, port) != (None, "127.0.0.1", None):
+            raise InputError("--export and --import show no page: leave out --reviewer, --host and --port")
         _carry_decisions(run_dir, export, import_)
         return
     try:
@@ -532,12 +534,19 @@ def _audit_files(
 
 
 def _carry_decisions(run_dir: Path, export: Path | None, import_: Path | None) -> None:
-    from labelwise.review.decision_files import export_decisions, import_decisions
+    from labelwise.review.decision_files import check_suffix, export_decisions, import_decisions
     from labelwise.review.decisions import FILE, DecisionStore
+    from labelwise.review.desk import Desk
+    from labelwise.review.items import FILE as ITEMS
+    from labelwise.review.items import Items
 
+    items = Items.open(run_dir / ITEMS)
+    for path in filter(None, (export, import_)):
+        check_suffix(path)
     with DecisionStore(run_dir / FILE) as store:
         if import_ is not None:
-            typer.echo(f"{import_decisions(store, import_):,} new decisions from {import_}")
+            count = import_decisions(store, import_, Desk(items, store).check)
+            typer.echo(f"{count:,} new decisions from {import_}")
         if export is not None:
             typer.echo(f"{export_decisions(store, export):,} decisions in {export}")
 

@@ -182,7 +182,7 @@ DAMAGED: dict[str, Damage] = {
     "-23:00' for a time": lambda text: text.replace("+00:00", "-23:00", 1),
     "decision 2 is out of order": lambda text: re.sub(r"(accept,cat,dog,ann,)\d{4}", r"\g<1>1999", text, count=1),
     "half an undo": lambda text: text.replace(",undo,", ",keep,", 1),
-    "does not take back": lambda text: text.replace(",2\r\n", ",1\r\n", 1),
+    "does not take back": lambda text: text.replace(",2,\r\n", ",1,\r\n", 1),
     "out of order": lambda text: text.replace("\r\n2,", "\r\n1,", 1),
     "was changed by hand": lambda text: text.replace("accept,cat,dog", "accept,cat,cow", 1).replace(
         "undo,dog,cat", "undo,cow,cat", 1

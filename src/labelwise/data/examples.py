@@ -35,8 +35,9 @@ class Examples:
     (numbers), object (text categories, None where missing) and datetime64 columns; texts an object array (n,) of str.
     given: labels in the form of the task. classification, nodes: int64 (n,), -1 = unlabelled. multi-label: int64
     (n, classes) of 1, 0, -1 = unknown. regression: float64 (n,), NaN = unknown. segmentation: int64 (n, H, W), 255 =
-    ignore. bags: int64 (n,), of which only the counts in each of ``bags`` (n,) are known. truth: the same form or None;
-    only ever used to score. edges: int64 (2, m) positions of the linked rows, both ways, for the task nodes.
+    ignore. bags: int64 (n,), of which only the counts in each of ``bags`` (n,) are known. original: the same form as
+    they came, where people decided otherwise on some since, else None. truth: the same form or None; only ever used to
+    score. edges: int64 (2, m) positions of the linked rows, both ways, for the task nodes.
     index: int64 (n,), position in the source, which rejected rows do not shift. split: (n,) of "train" and "test",
     or None where the source declares no held-out rows. locations: one place a row, or a function of the position in
     the source. schema: JSON-able, what is needed to read other data of the same form.
@@ -57,6 +58,7 @@ class Examples:
     task: str = "classification"
     bags: NDArray[Any] | None = None
     edges: NDArray[np.int64] | None = None
+    original: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.given)
@@ -76,6 +78,11 @@ class Examples:
     def is_labelled(self) -> NDArray[np.bool_]:
         """(n,) bool: rows of which at least one label is known."""
         return has_label(self.given, self.task)
+
+    @property
+    def as_given(self) -> NDArray[Any]:
+        """The labels as they came, whatever people decided since."""
+        return self.given if self.original is None else self.original
 
     def location(self, row: int) -> str:
         """The file or row in the source of the ``row``-th example, for messages and lists."""
@@ -190,6 +197,11 @@ def duplicates(examples: Examples) -> list[DuplicateGroup]:
 
 def _labels_differ(known: NDArray[Any]) -> bool:
     return bool(len(known) and (known != known[0]).any())
+
+
+def fingerprints(inputs: Any) -> list[str]:
+    """A short text for each row, the same for the same content wherever the row stands."""
+    return [f"{number:016x}" for number in row_hashes(inputs).tolist()]
 
 
 def row_hashes(inputs: Any) -> NDArray[np.uint64]:

@@ -101,6 +101,7 @@ class Options:
             "bag": (self.bag, ("bags",)),
             "edges": (self.edges, ("nodes",)),
             "filter": (self.filter_by, ("classification", "nodes")),
+            "labels-from": (self.labels_from, tuple(task for task in TASKS if task != "bags")),
         }
         for name, (value, tasks) in heeded.items():
             if value is not None and task not in tasks:
@@ -111,6 +112,11 @@ class Options:
         """Everything that decides the results: what a resumed run must share with the one it goes on from."""
         values = asdict(self) | {"skip": list(self.skip)}
         return {name: value for name, value in values.items() if name not in ("out", "devices", "accelerator")}
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the numbers of a run on the same data: all choices but where from and where to."""
+        places = ("source", "out", "data_dir", "labels_from", "devices", "accelerator", "skip", "gallery", "weights")
+        return {name: value for name, value in asdict(self).items() if name not in places}
 
     def command(self) -> str:
         """The command line that repeats the run."""

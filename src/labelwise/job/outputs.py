@@ -1,5 +1,6 @@
 """The files of a run beside the report, and the numbers of ``metrics.json``."""
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,13 +11,25 @@ import numpy as np
 from labelwise import __version__
 from labelwise.certainty.calibration import softmax
 from labelwise.data.examples import DuplicateGroup, Examples, Rejection
-from labelwise.files import atomic_write, write_csv
+from labelwise.files import atomic_write, sha256_of, write_csv
 from labelwise.job.learning import Task
 from labelwise.job.options import Options
 from labelwise.job.parts import Parts
 from labelwise.job.steps import AuditStep, LearnStep
 from labelwise.job.trust import TrustStep
 from labelwise.labels.cells import set_cell
+
+CORRECTED = "corrected-masks"  # the folder of masks with the doubted pixels changed
+
+
+def mask_name(index: int) -> str:
+    """The file of a mask, by its row in the source."""
+    return f"{index:06d}.png"
+
+
+def mask_version(file: Path) -> str:
+    """What tells a suggested mask from that of another audit."""
+    return f"-{sha256_of(file)[:16]}"
 
 
 def write_rejected(path: Path, rejected: Sequence[Rejection]) -> None:
@@ -37,14 +50,17 @@ def write_suspects(path: Path, examples: Examples, suspects: Iterable[tuple[int,
     )
 
 
-def write_layer(path: Path, examples: Examples, rows: Iterable[tuple[Any, Any, int]]) -> None:
-    """``labels.csv``: given cell, corrected cell, and how many labels were changed, of every row in order."""
+def write_layer(path: Path, examples: Examples, rows: Iterable[tuple[Any, Any, Any, int]]) -> None:
+    """``labels.csv``: given and corrected cell of every row, how many labels were changed, and who changed them last.
+
+    ``rows`` are, in order: the given cell, the one that people left or decided, the corrected one, and the count.
+    """
     write_csv(
         path,
         ["index", "given", "corrected", "changed", "by"],
         (
-            [int(index), given, corrected, changed, "audit" if changed else ""]
-            for index, (given, corrected, changed) in zip(examples.index, rows, strict=True)
+            [int(index), given, corrected, changed, _changed_by(given, decided, corrected)]
+            for index, (given, decided, corrected, changed) in zip(examples.index, rows, strict=True)
         ),
     )
 
@@ -66,9 +82,16 @@ def write_audit(folder: Path, examples: Examples, step: AuditStep) -> None:
             for place in found.ranked
         ),
     )
-    pairs = zip(examples.given, corrected_labels(examples, step), strict=True)
-    layer = ((_name(examples, given), _name(examples, new), int(given != new)) for given, new in pairs)
-    write_layer(folder / "labels.csv", examples, layer)
+    layers = zip(examples.as_given, examples.given, corrected_labels(examples, step), strict=True)
+    cell = functools.partial(_name, examples)
+    rows = ((cell(given), cell(decided), cell(new), int(given != new)) for given, decided, new in layers)
+    write_layer(folder / "labels.csv", examples, rows)
+
+
+def _changed_by(given: Any, decided: Any, corrected: Any) -> str:
+    if corrected != decided:
+        return "audit"
+    return "people" if decided != given else ""
 
 
 def corrected_labels(examples: Examples, step: AuditStep) -> np.ndarray:
@@ -152,6 +175,7 @@ def data_metrics(
         "rows_tested": len(parts.test),
         "recipe": options.recipe,
         "seed": options.seed,
+        "settings": options.settings(),
         "version": __version__,
     }
 

@@ -15,7 +15,7 @@ from labelwise.files import printable
 from labelwise.job.options import Options
 from labelwise.job.parts import Parts, split
 from labelwise.job.progress import Progress
-from labelwise.job.reviewed import Reviewed, apply_decisions, without_unlabelled
+from labelwise.job.reviewed import Reviewed, apply_decisions, check_reviewed, without_unlabelled
 from labelwise.job.workspace import Workspace, fingerprint
 from labelwise.methods import find_recipe
 
@@ -79,6 +79,8 @@ def check_places(options: Options, written: Sequence[str]) -> None:
         raise InputError(
             f"the results would overwrite the reviewed run {printable(options.labels_from)}: choose a folder with --out"
         )
+    if options.labels_from is not None:
+        check_reviewed(Path(options.labels_from))
     if options.source is None or not Path(options.source).exists():
         return
     source, folder = Path(options.source).resolve(), options.folder.resolve()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.data.examples import Examples
+from labelwise.data.examples import Examples, fingerprints
 from labelwise.data.pictures import read_pixels, thumbnail, to_png
 from labelwise.errors import InputError
 from labelwise.job.looks import look
@@ -27,12 +27,19 @@ Row = dict[str, Any]
 
 
 def write_review(path: Path, examples: Examples, rows: Iterable[Row], colours: Iterable[str] = ()) -> None:
-    """Write one item a row, worst first; all rows have the same keys. ``colours`` are those of the classes of masks."""
+    """Write one item a row, worst first; all rows have the same keys. ``colours`` are those of the classes of masks.
+
+    A ``version`` tells one suggestion from another where ``suggested`` does not.
+    """
     task, classes, name = examples.task, examples.classes, examples.name
+    content = dict(zip(examples.index.tolist(), fingerprints(examples.inputs), strict=True))
     with write_items(path, task=task, classes=classes, name=name, colours=tuple(colours)) as writer:
         remaining = iter(rows)
         while block := list(islice(remaining, ITEMS_AT_ONCE)):
-            writer.write({name: [row[name] for row in block] for name in block[0]})
+            columns = {name: [row[name] for row in block] for name in block[0]}
+            versions = columns.pop("version", [""] * len(block))
+            numbered = zip(columns["index"], versions, strict=True)
+            writer.write(columns | {"example": [content[index] + version for index, version in numbered]})
 
 
 def class_rows(

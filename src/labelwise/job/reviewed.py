@@ -10,38 +10,41 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelwise.data.examples import Examples, has_label
+from labelwise.data.examples import Examples, fingerprints, has_label
 from labelwise.data.pictures import read_pixels
 from labelwise.errors import InputError
-from labelwise.files import printable, quote
-from labelwise.job.outputs import share
+from labelwise.files import neutralise, printable, quote
+from labelwise.job.outputs import CORRECTED, mask_name, mask_version, share
 from labelwise.job.parts import Parts
 from labelwise.labels.masks import IGNORE
 from labelwise.report.findings import ReviewFindings, Table
 from labelwise.report.words import percent, score
 from labelwise.review.consensus import EXCLUDED, OPEN, Outcome, combine
-from labelwise.review.decisions import FILE, DecisionStore
+from labelwise.review.decisions import FILE, Decision, DecisionStore
 
 PRESENT, ABSENT = "present", "absent"
-CORRECTED = "corrected-masks"
 
-FITS_BOTH = "{count:,} rows count as unlabelled because people found that both labels fit, which one class cannot say."
-ELSEWHERE = "{count:,} decisions are about rows that this run does not have."
-OTHER_ROWS = "The run before read or divided the rows otherwise (another seed, limit or split): scores do not compare."
+SAID = {
+    "both": "{count:,} rows count as unlabelled because people found that both labels fit, which one class cannot say.",
+    "elsewhere": "{count:,} decisions are about rows that this run does not have, or has several of.",
+    "since": "{count:,} decisions were left out: the given label, or the mask suggested, is another one by now.",
+}
+OTHERWISE = "The run before had other settings ({names}), so numbers do not compare."
+OTHER_ROWS = "The run before had other rows, so numbers do not compare."
 SAME_ROWS = "Accuracies of both runs are on the same test rows, against the labels as people left or decided them."
 OWN_LABELS = "No true labels are known and each run has labels of its own, so scores do not compare."
 
 ROBUST = "accuracy_robust_on_noisy_labels"
-# Numbers of a run that may be set beside those of another: name, key, how it is written, whether it is a score.
+# Numbers of a run that may be set beside those of another: name, key, how it is written.
 COMPARED = (
-    ("labels that look wrong", "noise_rate_estimated", percent, False),
-    ("labels that are wrong", "noise_rate_true", percent, False),
-    ("labels under suspicion", "suspects", "{:,}".format, False),
-    ("accuracy, cross-entropy", "accuracy_baseline", percent, True),
-    ("accuracy, robust recipe", "accuracy_robust", percent, True),
-    ("accuracy, robust recipe", ROBUST, percent, True),
-    ("score, baseline", "score_baseline", score, True),
-    ("score, robust recipe", "score_robust", score, True),
+    ("labels that look wrong", "noise_rate_estimated", percent),
+    ("labels that are wrong", "noise_rate_true", percent),
+    ("labels under suspicion", "suspects", "{:,}".format),
+    ("accuracy, cross-entropy", "accuracy_baseline", percent),
+    ("accuracy, robust recipe", "accuracy_robust", percent),
+    ("accuracy, robust recipe", ROBUST, percent),
+    ("score, baseline", "score_baseline", score),
+    ("score, robust recipe", "score_robust", score),
 )
 
 
@@ -69,35 +72,77 @@ class Form(NamedTuple):
 def apply_decisions(examples: Examples, folder: Path) -> tuple[Examples, Reviewed]:
     """The examples with the labels that people decided on in the reviewed run ``folder``, and what those were.
 
-    Raises InputError where nothing was decided there, or the decisions are about other data.
+    A decision belongs to the row that holds what the reviewer saw, wherever that stands by now. Labels that were
+    reviewed in several rounds get the decisions of all, the earliest first. Raises InputError where nothing was
+    decided, or nothing of it is about these data.
     """
-    decided = combine(_standing(folder))
+    numbers = _numbers(folder)
+    original = examples.as_given
+    if numbers.get("labels_from"):
+        examples, _ = apply_decisions(examples, Path(numbers["labels_from"]))
     form, given = FORMS[examples.task], examples.given.copy()
-    row_of = {index: row for row, index in enumerate(examples.index.tolist())}
-    counts: Counter[str] = Counter()
-    for (index, part), outcome in decided.layer.items():
-        row = row_of.get(index)
-        if row is None:
-            counts["elsewhere"] += 1
-            continue
+    found, seen_at, counts = _placed(examples, folder)
+    decided = combine(found)
+    for (row, part), outcome in decided.layer.items():
         place, kind = _place(examples, row, part), _kind(outcome)
-        _check_same(form.cell(examples, place), outcome.before, examples.location(row), folder)
+        if form.cell(examples, place) not in (None, outcome.before):
+            counts["since"] += 1
+            continue
         counts[kind] += 1
         if kind in ("excluded", "both"):
             given[place] = form.unknown
         elif kind == "changed":
-            given[place] = form.label(examples, str(outcome.cell), index, folder)
-    said = (("both", FITS_BOTH), ("elsewhere", ELSEWHERE))
+            given[place] = form.label(examples, str(outcome.cell), seen_at[row], folder)
+    used = {kind: counts[kind] for kind in ("confirmed", "changed", "excluded", "both", "left")}
+    if not any(used.values()):
+        raise InputError(
+            f"none of the decisions in {printable(folder)} is about these data as they are: give the data, the columns "
+            "and the --image-size of that run"
+        )
     findings = ReviewFindings(
         reviewers=len(decided.reviewers),
-        decided=counts.total() - counts["elsewhere"],
+        decided=sum(used.values()),
         changed=counts["changed"],
         excluded=counts["excluded"] + counts["both"],
         left=counts["left"],
         agreement=decided.agreement,
-        notes=tuple(text.format(count=counts[name]) for name, text in said if counts[name]),
+        notes=tuple(text.format(count=counts[name]) for name, text in SAID.items() if counts[name]),
     )
-    return replace(examples, given=given), Reviewed(folder, findings, _numbers(folder))
+    return replace(examples, given=given, original=original), Reviewed(folder, findings, numbers)
+
+
+def _placed(examples: Examples, folder: Path) -> tuple[list[Decision], dict[int, int], Counter[str]]:
+    """The decisions that stand, by the rows (positions) they are about; where those rows stood when they were looked
+    at; and how many decisions are about no row, or about a mask that is another one by now.
+    """
+    content = fingerprints(examples.inputs)
+    row_of = {index: row for row, index in enumerate(examples.index.tolist())}
+    rows_with: dict[str, list[int]] = {}
+    for place, name in enumerate(content):
+        rows_with.setdefault(name, []).append(place)
+    found: list[Decision] = []
+    seen_at: dict[int, int] = {}
+    counts: Counter[str] = Counter()
+    for decision in _standing(folder):
+        name, _, version = decision.example.partition("-")
+        row = row_of.get(decision.index)
+        if name and (row is None or content[row] != name):
+            same = rows_with.get(name, [])
+            row = same[0] if len(same) == 1 else None  # which of several equal ones is meant is not known
+        if row is None:
+            counts["elsewhere"] += 1
+        elif version and decision.verdict == "accept" and not _is_version(folder, decision.index, version):
+            counts["since"] += 1
+        else:
+            found.append(replace(decision, index=row))
+            seen_at[row] = decision.index
+    return found, seen_at, counts
+
+
+def _is_version(folder: Path, index: int, version: str) -> bool:
+    """Whether the suggested mask is still the one that the reviewer saw."""
+    file = folder / CORRECTED / mask_name(index)
+    return file.is_file() and mask_version(file) == f"-{version}"
 
 
 def without_unlabelled(parts: Parts, examples: Examples) -> Parts:
@@ -112,35 +157,48 @@ def review_metrics(reviewed: Reviewed) -> dict[str, Any]:
     """The numbers of ``metrics.json`` on what people decided."""
     found = reviewed.findings
     counts = {name: getattr(found, name) for name in ("decided", "changed", "excluded", "left", "reviewers")}
-    return {f"reviewed_{name}": value for name, value in counts.items()} | {"reviewed_agreement": found.agreement}
+    told = {f"reviewed_{name}": value for name, value in counts.items()} | {"reviewed_agreement": found.agreement}
+    return told | {"labels_from": str(reviewed.folder.resolve())}
 
 
 def compare(reviewed: Reviewed, after: Mapping[str, Any], examples: Examples) -> ReviewFindings:
     """What was decided, with the numbers of the run before and of this one beside each other."""
     before, notes = dict(reviewed.before), [*reviewed.findings.notes]
-    same_rows = all(before.get(name) == after.get(name) for name in ("data", "task", "seed", "rows"))
-    if not same_rows:
-        notes.append(OTHER_ROWS)
-    elif after.get(ROBUST) is not None and after.get("accuracy_robust") is None:
+    names = _differing(before, after)
+    if names:
+        notes.append(OTHERWISE.format(names=", ".join(names)))
+        return replace(reviewed.findings, notes=tuple(notes))
+    if before.get("rows") != after["rows"]:
+        return replace(reviewed.findings, notes=(*notes, OTHER_ROWS))
+    if after.get(ROBUST) is not None and after.get("accuracy_robust") is None:
         before[ROBUST] = _accuracy_of_predictions(reviewed.folder, examples)
         notes.append(SAME_ROWS)
     elif "score_robust_on_noisy_labels" in after:
         notes.append(OWN_LABELS)
     rows = tuple(
         (name, *("–" if value is None else shown(value) for value in (before.get(key), after[key])))
-        for name, key, shown, is_score in COMPARED
-        if after.get(key) is not None and (same_rows or not is_score)
-        if key != ROBUST or after.get("accuracy_robust") is None
+        for name, key, shown in COMPARED
+        if after.get(key) is not None and (key != ROBUST or after.get("accuracy_robust") is None)
     )
     table = Table("Before and after people's decisions", ("what was measured", "before", "after"), rows)
     return replace(reviewed.findings, compared=table if rows else None, notes=tuple(notes))
 
 
-def _standing(folder: Path) -> list[Any]:
-    path = folder / FILE
-    if not path.is_file():
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Names of the settings in which two runs differ."""
+    one, other = before.get("settings") or {}, after["settings"]
+    return sorted(name.replace("_", "-") for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def check_reviewed(folder: Path) -> None:
+    """Raise InputError where a folder holds no decisions."""
+    if not (folder / FILE).is_file():
         raise InputError(f"{printable(folder)} holds no decisions: look at its labels first, with labelwise review")
-    with DecisionStore(path) as store:
+
+
+def _standing(folder: Path) -> list[Decision]:
+    check_reviewed(folder)
+    with DecisionStore(folder / FILE) as store:
         standing = store.standing()
     if not standing:
         raise InputError(f"nothing was decided in {printable(folder)} yet: look at its labels with labelwise review")
@@ -176,19 +234,10 @@ def _place(examples: Examples, row: int, part: str) -> Any:
     return row, examples.classes.index(part)
 
 
-def _check_same(given: str | None, before: str, location: str, folder: Path) -> None:
-    if given is None or given == before:
-        return
-    raise InputError(
-        f"{printable(location)} is labelled {quote(given)}, but in {printable(folder)} people were shown "
-        f"{quote(before)}: give the data and the columns of that run"
-    )
-
-
 def _accuracy_of_predictions(folder: Path, examples: Examples) -> float | None:
     """How often the earlier run's predictions for its test rows are the labels as they are now."""
     label_of = dict(zip(examples.index.tolist(), examples.given.tolist(), strict=True))
-    class_of = {name: number for number, name in enumerate(examples.classes)}
+    class_of = {neutralise(name): number for number, name in enumerate(examples.classes)}  # as the file has them
     hits = []
     try:
         with (folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
@@ -229,7 +278,15 @@ def _entry_cell(examples: Examples, place: tuple[int, int]) -> str:
 
 def _mask_label(examples: Examples, cell: str, index: int, folder: Path) -> np.ndarray:
     """The mask (H, W) that the audit suggested, which people took over."""
-    return read_pixels(folder / CORRECTED / f"{index:06d}.png").astype(np.int64)
+    file = folder / CORRECTED / mask_name(index)
+    mask = read_pixels(file).astype(np.int64)
+    shape = examples.given.shape[1:]
+    if mask.shape != shape or (mask[mask != IGNORE] >= examples.num_classes).any():
+        raise InputError(
+            f"{printable(file)} is no mask of {' x '.join(map(str, shape))} pixels and {examples.num_classes} classes: "
+            "audit the data again, or give the --image-size of that run"
+        )
+    return mask
 
 
 FORMS: dict[str, Form] = {

@@ -31,15 +31,19 @@ def export_decisions(store: DecisionStore, path: Path) -> int:
     return len(decisions)
 
 
-def import_decisions(store: DecisionStore, path: Path) -> int:
+def import_decisions(store: DecisionStore, path: Path, check: Callable[[Decision], None] | None = None) -> int:
     """Add the decisions of a file that was exported, from this store or another; return how many were new.
 
     The same file twice adds nothing. All or nothing: raises InputError, with the place, for a file that is damaged or
-    that contradicts what is in the store.
+    that contradicts what is in the store, and where ``check`` does for one of its decisions.
     """
     decode = _of_kind(path, {".csv": _from_csv, ".parquet": _from_parquet})
     try:
-        return store.merge(_checked_trail(decode(path.read_bytes())))
+        decisions = _checked_trail(decode(path.read_bytes()))
+        for decision in decisions:
+            if check is not None and decision.undoes is None:
+                check(decision)
+        return store.merge(decisions)
     except OSError as error:
         raise InputError(f"{printable(path)} cannot be read: {error.strerror or error}") from error
     except InputError as error:
@@ -145,6 +149,11 @@ def _is_stamp(text: str) -> bool:
         return stamp(datetime.fromisoformat(text)) == text
     except ValueError:
         return False
+
+
+def check_suffix(path: Path) -> None:
+    """Raise InputError for a kind of file that decisions cannot be in."""
+    _of_kind(path, dict.fromkeys((".csv", ".parquet"), check_suffix))
 
 
 def _of_kind(path: Path, by_suffix: Mapping[str, Callable[..., Any]]) -> Any:

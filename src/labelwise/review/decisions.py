@@ -37,6 +37,7 @@ CREATE TABLE decisions (
     at TEXT NOT NULL,
     note TEXT NOT NULL,
     undoes INTEGER REFERENCES decisions (number),
+    example TEXT NOT NULL,
     UNIQUE (reviewer, at)
 ) STRICT;
 CREATE INDEX undone ON decisions (undoes) WHERE undoes IS NOT NULL;
@@ -54,9 +55,10 @@ PRAGMA user_version = {_VERSION};
 class Decision:
     """One decision of one reviewer on one label: ``index`` is its row in the source, ``part`` as in ``Item``.
 
-    ``before`` is the given label, ``after`` the chosen one, both as cells; ``after`` is empty where the verdict chooses
-    none. ``at`` is a UTC time as ISO 8601; a reviewer's times strictly rise, so that reviewer and time name a
-    decision in every store. An undo takes back the decision with the number ``undoes``, and has its labels swapped.
+    ``example`` tells what was in that row, as in ``Item``, for rows may move. ``before`` is the given label, ``after``
+    the chosen one, both as cells; ``after`` is empty where the verdict chooses none. ``at`` is a UTC time as ISO 8601;
+    a reviewer's times strictly rise, so that reviewer and time name a decision in every store. An undo takes back the
+    decision with the number ``undoes``, and has its labels swapped.
     """
 
     number: int
@@ -69,6 +71,7 @@ class Decision:
     at: str
     note: str = ""
     undoes: int | None = None
+    example: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Decision))
@@ -111,7 +114,16 @@ class DecisionStore:
             self._connection.close()
 
     def add(
-        self, *, index: int, part: str = "", verdict: str, before: str, after: str, reviewer: str, note: str = ""
+        self,
+        *,
+        index: int,
+        part: str = "",
+        example: str = "",
+        verdict: str,
+        before: str,
+        after: str,
+        reviewer: str,
+        note: str = "",
     ) -> Decision:
         """Add a decision and return it once it is on the disk; it replaces the reviewer's earlier one on that label.
 
@@ -119,7 +131,7 @@ class DecisionStore:
         Raises InputError for an unknown verdict, labels that the verdict contradicts, an empty or over-long name.
         """
         part, before, after, reviewer, note = map(_valid, (part, before, after, reviewer.strip(), note))
-        made = checked(Decision(0, index, part, verdict, before, after, reviewer, "", note))
+        made = checked(Decision(0, index, part, verdict, before, after, reviewer, "", note, None, example))
         with self._writing():
             last = self._read("WHERE reviewer = ? ORDER BY at DESC LIMIT 1", made.reviewer)
             if last and replace(last[0], number=0, at="") == made:
@@ -146,9 +158,10 @@ class DecisionStore:
     def standing(self) -> list[Decision]:
         """Each reviewer's present decision on each label, in the order in which they came. O(n log n)."""
         # SQLite takes the other columns of a group from the row that has the maximum.
-        grouped = _SELECT.replace(" FROM", ", max(at) FROM") + f"WHERE {_NOT_TAKEN_BACK} GROUP BY reviewer, part"
+        kinds = 'reviewer, part, example, "index"'
+        grouped = _SELECT.replace(" FROM", ", max(at) FROM") + f"WHERE {_NOT_TAKEN_BACK} GROUP BY {kinds}"
         with self._lock, self._explained():
-            rows = self._connection.execute(f'{grouped}, "index" ORDER BY number').fetchall()
+            rows = self._connection.execute(f"{grouped} ORDER BY number").fetchall()
         return [Decision(*row[:-1]) for row in rows]
 
     def merge(self, decisions: Iterable[Decision]) -> int:
@@ -246,8 +259,7 @@ def checked(decision: Decision) -> Decision:
         raise InputError(f"index is {decision.index}: give the row of the source, 0 or more")
     if decision.verdict not in VERDICTS:
         raise InputError(f"the verdict {quote(decision.verdict)} is not known: choose one of {', '.join(VERDICTS)}")
-    if not decision.reviewer or len(decision.reviewer) > _LONGEST_NAME:
-        raise InputError(f"the reviewer has no name of 1 to {_LONGEST_NAME} characters: say who decides")
+    check_name(decision.reviewer)
     if len(decision.note) > _LONGEST_NOTE:
         raise InputError(f"the note has {len(decision.note)} characters: use at most {_LONGEST_NOTE}")
     expected = {"keep": decision.before} | dict.fromkeys(WITHOUT_LABEL, "")
@@ -255,6 +267,12 @@ def checked(decision: Decision) -> Decision:
     if decision.after != after:
         raise InputError(f"{decision.verdict} cannot set the label {quote(decision.after)}: give {quote(after)}")
     return decision
+
+
+def check_name(reviewer: str) -> None:
+    """Raise InputError for a name that no reviewer can have."""
+    if not reviewer.strip() or len(reviewer) > _LONGEST_NAME:
+        raise InputError(f"the reviewer has no name of 1 to {_LONGEST_NAME} characters: say who decides")
 
 
 def taken_back(made: Decision, at: str) -> Decision:

@@ -64,6 +64,7 @@ class Desk:
         return self.store.add(
             index=item.index,
             part=item.part,
+            example=item.example,
             verdict=verdict,
             before=item.given,
             after=after,
@@ -153,6 +154,17 @@ class Desk:
             {"given": items.cells[key // width], "suggested": items.cells[key % width], "count": count}
             for key, count in zip(keys[most].tolist(), counts[most].tolist(), strict=True)
         ]
+
+    def check(self, decision: Decision) -> None:
+        """Raise InputError where a decision made elsewhere is about no label of this run, or chooses one it cannot."""
+        position = self.items.position(decision.index, decision.part)
+        item = None if position is None else self.items.item(position)
+        if item is None or decision.example != item.example or decision.before != item.given:
+            raise InputError(
+                f"decision {decision.number} is about row {decision.index} as this run does not have it: give "
+                "decisions on the same data and audit"
+            )
+        self._check_label(item, decision.verdict, decision.after)
 
     def _check_label(self, item: Item, verdict: str, after: str) -> None:
         """Raise InputError where a verdict cannot choose that label of this item."""

@@ -29,14 +29,16 @@ ITEMS_AT_ONCE = 2048
 class Item:
     """One label to look at, as shown; ``position`` is its place in the file, ``index`` its row in the source.
 
-    ``part`` names one of several labels of a row, else it is empty. ``given`` is empty where nothing was given.
-    ``probs`` are the likeliest classes with their probabilities, ``neighbours`` positions of the nearest rows.
-    ``blobs`` says which pictures the item has.
+    ``example`` tells the row, and the mask that is suggested, from any other by what is in them. ``part`` names one of
+    several labels of a row, else it is empty. ``given`` is empty where nothing was given. ``probs`` are the likeliest
+    classes with their probabilities, ``neighbours`` positions of the nearest rows. ``blobs`` says which pictures the
+    item has.
     """
 
     position: int
     index: int
     part: str
+    example: str
     location: str
     given: str
     suggested: str
@@ -60,6 +62,7 @@ def _schema(metadata: Mapping[str, str]) -> pa.Schema:
         [
             ("index", pa.int64()),
             ("part", pa.string()),
+            ("example", pa.string()),
             ("location", pa.string()),
             ("given", pa.string()),
             ("suggested", pa.string()),
@@ -238,6 +241,11 @@ class Items:
                 return int(position)
         return None
 
+    def example(self, position: int) -> str:
+        """What tells the row of an item from others; see ``Item``."""
+        batch, row = self._find(position)
+        return str(batch.column("example")[row].as_py())
+
     @cached_property
     def _by_index(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         order = np.argsort(self.index, kind="stable").astype(np.int32)
@@ -286,7 +294,7 @@ def _column(field: pa.Field, values: Any, count: int) -> pa.Array:
     return pa.array(values, field.type)
 
 
-_EMPTY: dict[str, Any] = dict.fromkeys(("part", "location", "why"), "") | {"suspect": False}
+_EMPTY: dict[str, Any] = dict.fromkeys(("part", "example", "location", "why"), "") | {"suspect": False}
 _EMPTY |= dict.fromkeys(("given_prob", "suggested_prob"), np.nan)
 
 

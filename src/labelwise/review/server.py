@@ -24,7 +24,7 @@ from labelwise.errors import InputError
 from labelwise.files import printable
 from labelwise.review.decision_files import to_csv
 from labelwise.review.decisions import FILE as DECISIONS
-from labelwise.review.decisions import DecisionStore
+from labelwise.review.decisions import DecisionStore, check_name
 from labelwise.review.desk import SHOWN, Desk, Filter, both
 from labelwise.review.items import BLOBS, Items
 from labelwise.review.items import FILE as ITEMS
@@ -51,6 +51,10 @@ def serve(
     Without a ``port`` it is the usual one, so that an open page finds a server that was started anew, or a free one
     where that is taken. Raises InputError where there is nothing to review, or the address is taken.
     """
+    if not host.strip():
+        raise InputError("the host is empty, which would be every address: name one, such as 127.0.0.1 or 0.0.0.0")
+    if reviewer is not None:
+        check_name(reviewer)
     items = Items.open(run_dir / ITEMS)
     with DecisionStore(run_dir / DECISIONS) as store, listen(host, port) as listener:
         port = listener.getsockname()[1]

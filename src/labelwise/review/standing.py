@@ -31,12 +31,17 @@ class Standing:
         self._last, self._combined = new[-1].number, None
         if any(each.undoes is not None for each in new):
             self._made, new = {}, self._store.standing()
-        for each in new:
+        for each in filter(self._is_of_this_run, new):
             made = self._made.setdefault((each.index, each.part), {})
             if each.reviewer not in made or each.at > made[each.reviewer].at:
                 made[each.reviewer] = each
         for key in self._made.keys() - self._place.keys():
             self._place[key] = self._items.position(*key)
+
+    def _is_of_this_run(self, decision: Decision) -> bool:
+        """Whether the row still holds what the reviewer saw: the data may have changed since."""
+        place = self._items.position(decision.index, decision.part)
+        return place is not None and decision.example in ("", self._items.example(place))
 
     def on(self, key: Key) -> list[Decision]:
         """The decisions on a label, one a reviewer."""

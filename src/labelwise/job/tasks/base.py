@@ -274,8 +274,8 @@ class TaskJob(ABC):
         self.files["suspects.csv"] = FILES["suspects.csv"]
         write_suspects(path, self.examples, ((s.row, s.given, s.suggested, s.score, s.why) for s in self.suspects))
 
-    def write_layer(self, folder: Path, rows: Iterable[tuple[Any, Any, int]]) -> None:
-        """Write ``labels.csv``: given and corrected cells of each row, and how many labels of it were changed."""
+    def write_layer(self, folder: Path, rows: Iterable[tuple[Any, Any, Any, int]]) -> None:
+        """Write ``labels.csv``; ``rows`` are as in ``outputs.write_layer``."""
         self.files["labels.csv"] = FILES["labels.csv"]
         write_layer(folder / "labels.csv", self.examples, rows)
 

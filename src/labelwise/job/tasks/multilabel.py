@@ -189,8 +189,10 @@ class MultilabelJob(TaskJob):
 
     def write_labels(self, folder: Path) -> None:
         """Given and corrected labels of every row."""
-        pairs = zip(self.examples.given, self.corrected, strict=True)
-        self.write_layer(folder, ((self._cell(old), self._cell(new), int((old != new).sum())) for old, new in pairs))
+        layers = zip(self.examples.as_given, self.examples.given, self.corrected, strict=True)
+        cell = self._cell
+        rows = ((cell(old), cell(left), cell(new), int((old != new).sum())) for old, left, new in layers)
+        self.write_layer(folder, rows)
 
     def _cell(self, labels: np.ndarray) -> str:
         """Names of the labels that are present."""

@@ -160,12 +160,15 @@ class RegressionJob(TaskJob):
 
     def write_labels(self, folder: Path) -> None:
         """Given and corrected number of every row."""
-        pairs = zip(self.examples.given, self.corrected, strict=True)
-        layer = (
-            (_given(given), _cell(new), 1) if given == given and given != new else (_given(given), _given(given), 0)
-            for given, new in pairs
-        )
-        self.write_layer(folder, layer)
+        layers = zip(self.examples.as_given, self.examples.given, self.corrected, strict=True)
+
+        def rows() -> Iterator[tuple[Any, Any, Any, int]]:
+            for given, left, new in layers:
+                by_audit = left == left and left != new
+                corrected = _cell(new) if by_audit else _given(left)
+                yield _given(given), _given(left), corrected, int(corrected != _given(given))
+
+        self.write_layer(folder, rows())
 
 
 def _boosting() -> Any:

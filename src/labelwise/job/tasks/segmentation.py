@@ -14,6 +14,7 @@ from labelwise.data.pictures import thumbnail, to_png
 from labelwise.estimators.segmenter import Segmenter
 from labelwise.files import atomic_write, write_csv
 from labelwise.job.findings import FILES, bins_of
+from labelwise.job.outputs import CORRECTED, mask_name, mask_version
 from labelwise.job.review_items import PICTURE_SIDE, Row, seen, write_review
 from labelwise.job.tasks.base import Fitted, Suspect, TaskJob
 from labelwise.labels.masks import IGNORE
@@ -27,7 +28,7 @@ PIXELS_A_PART = 50_000
 PAIRS_SHOWN = 15
 MASK_NAME = re.compile(r"\d{6,}\.png")  # what a run writes, and so may remove
 GOLDEN = 0.618034  # steps of this part of the circle keep any number of hues apart
-PREDICTED, CORRECTED = "predicted-masks", "corrected-masks"
+PREDICTED = "predicted-masks"
 NOISY = "Calibration pixels were taken as right: where masks are wrong at borders, confidence there is too low."
 
 
@@ -128,11 +129,13 @@ class SegmentationJob(TaskJob):
         self.files[path.name] = FILES[path.name]
         colours = class_colours(self.examples.num_classes)
         rows = zip(self.suspects, self.found.ranked.tolist(), strict=True)
+        folder = path.parent / CORRECTED
         shown = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours.tolist()]
-        write_review(path, self.examples, (self._review_row(*each, colours) for each in rows), shown)
+        write_review(path, self.examples, (self._review_row(*each, colours, folder) for each in rows), shown)
 
-    def _review_row(self, suspect: Suspect, image: int, colours: np.ndarray) -> Row:
+    def _review_row(self, suspect: Suspect, image: int, colours: np.ndarray, folder: Path) -> Row:
         given = self.examples.given[suspect.row]
+        file = folder / mask_name(int(self.examples.index[suspect.row]))
         return {
             **seen(self.examples, suspect.row),
             "given": suspect.given,
@@ -140,6 +143,7 @@ class SegmentationJob(TaskJob):
             "score": suspect.score,
             "suspect": True,
             "why": suspect.why,
+            "version": mask_version(file),
             "given_mask": mask_file(given, colours),
             "suggested_mask": mask_file(self._corrected(image), colours),
         }
@@ -182,7 +186,7 @@ class SegmentationJob(TaskJob):
         def rows() -> Iterator[list[Any]]:
             for rows, probs in self._predicted(fitted.model, np.arange(len(self.examples))):
                 for row, mask in zip(rows, probs.argmax(axis=1), strict=True):
-                    _write_mask(folder / f"{int(self.examples.index[row]):06d}.png", mask)
+                    _write_mask(folder / mask_name(int(self.examples.index[row])), mask)
                     shares = np.bincount(mask.ravel(), minlength=self.examples.num_classes) / mask.size
                     yield [int(self.examples.index[row]), part[row], *(round(float(share), 4) for share in shares)]
 
@@ -197,7 +201,7 @@ class SegmentationJob(TaskJob):
         masks = _fresh(folder / CORRECTED)
         for image in self.found.ranked:
             row = int(self.audited_rows[image])
-            _write_mask(masks / f"{int(self.examples.index[row]):06d}.png", self._corrected(int(image)))
+            _write_mask(masks / mask_name(int(self.examples.index[row])), self._corrected(int(image)))
         self.files[f"{CORRECTED}/"] = "masks of the images with suspected pixels, those changed; named by index"
 
     def _predicted(self, model: Segmenter, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
