@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from labelwise.audit.elicitation import QUALITY, total_cost
+from labelwise.audit.elicitation import QUALITY, UNDECIDED, regime_of, total_cost
 from labelwise.audit.label_curves import (
     HELD_OUT,
     Curves,
@@ -16,7 +16,17 @@ from labelwise.audit.label_curves import (
     sizes_up_to,
     train_in_sequence,
 )
-from labelwise.audit.plan import FRACTIONS, LEAST_DEAR, _Forecaster, dear_labels_missing, plan_purchase
+from labelwise.audit.plan import (
+    FRACTIONS,
+    LEAST_DEAR,
+    MOST_LABELS,
+    Trial,
+    _Forecaster,
+    check_purchase,
+    counts_after,
+    dear_labels_missing,
+    plan_purchase,
+)
 from labelwise.errors import InputError
 from labelwise.numerics.label_worth import LabelLaw
 
@@ -35,9 +45,10 @@ def draw(seed: int, n_cheap: int, n_dear: int, wrong: float = 0.2, classes: int 
 
 
 def reached(data: Labelled, n_cheap: int, n_dear: int, seed: int, penalty: float, wrong: float = 0.2) -> float:
-    """Accuracy on fresh rows after labels at hand and so many more."""
-    more, test = draw(seed + 1000, n_cheap, n_dear, wrong, data.num_classes), draw(seed + 2000, 0, 4000, 0.0,
-                                                                                  data.num_classes)  # fmt: skip
+    """Accuracy on fresh rows after so many more: dear labels of rows at hand, cheap ones of new rows."""
+    data = draw(seed, data.n_cheap - n_dear, data.n_dear + n_dear, wrong, data.num_classes)  # the same rows
+    more, test = draw(seed + 1000, n_cheap, 0, wrong, data.num_classes), draw(seed + 2000, 0, 4000, 0.0,
+                                                                              data.num_classes)  # fmt: skip
     joined = Labelled(
         np.vstack([data.X, more.X]), np.append(data.cheap, more.cheap), np.append(data.dear, more.dear), 2
     )._replace(num_classes=data.num_classes)
@@ -157,3 +168,66 @@ def test_no_cheap_label_at_hand() -> None:
     plan = plan_purchase(data, 30, 0.1, 1.0, rng=np.random.default_rng(0), repeats=3)
     assert data.n_cheap == 0
     assert 0.5 < plan.now.accuracy < 1
+    assert {each.n_dear for each in plan.forecasts} == {0}  # no row is left to buy one for
+
+
+def test_a_dear_label_takes_the_place_of_a_cheap_one() -> None:
+    data = draw(0, 420, 80)
+    plan = plan_purchase(data, 500, 0.1, 1.0, rng=np.random.default_rng(0), repeats=3)
+    for each in (*plan.forecasts, plan.now):
+        assert each.n_dear <= 420
+        error = plan.law.error(420 - each.n_dear + each.n_cheap, 80 + each.n_dear)
+        assert each.accuracy == pytest.approx(1 - float(error))
+    assert plan.forecasts[-1][1:4] == (0, 420, 420.0)  # what is left of the 500 buys nothing
+    assert plan.n_open == 420
+
+
+def test_rows_without_any_label_lose_none() -> None:
+    data = draw(0, 300, 50)
+    half = data._replace(cheap=np.where(np.arange(350) % 2 == 0, data.cheap, -1))
+    assert (half.n_cheap, half.n_open) == (150, 300)
+    assert counts_after(half, 7, 100) == (150 - 50 + 7, 150)
+    assert counts_after(half, 0, 300) == (0, 350)
+
+
+@pytest.mark.parametrize(
+    ("money", "words"),
+    [
+        ((1e300, 1e-300, 1.0), "more than"),
+        ((1e15, 0.1, 1.0), "more than"),
+        ((1e15, 1e9, 1.0), "more than"),
+        ((0.05, 0.1, 1.0), "buys no label"),
+        ((float("inf"), 0.1, 1.0), "budget is inf"),
+        ((10.0, -1.0, 1.0), "price cheap is -1"),
+    ],
+)
+def test_money_that_buys_nothing_or_too_much(money: tuple[float, float, float], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        plan_purchase(draw(0, 60, 50), *money, rng=np.random.default_rng(0))
+    check_purchase(MOST_LABELS, 1.0, 2.0)
+
+
+def test_close_shares_have_no_regime() -> None:
+    # Cheap labels at the price of what they are worth: whatever a plan says then is luck.
+    laws = [LabelLaw(0.5, 0.03, 20.0, 0.7, worth, 1e9) for worth in (0.098, 0.1, 0.102)]
+    forecaster = _Forecaster(laws[1], tuple(laws), Trial(5, 5, 0.01), 0.0, 80, (300, 50))
+    counts = [(400 + round(1000 * (1 - share)), 80 + round(100 * share)) for share in FRACTIONS]
+    is_better = forecaster.clearly_better(counts)
+    assert regime_of(FRACTIONS, is_better) == UNDECIDED
+    assert not is_better.any()
+
+
+def test_a_difference_is_clear_where_its_interval_excludes_zero() -> None:
+    rng = np.random.default_rng(0)
+    laws = [LabelLaw(0.5, 0.05, 20.0, 0.7, worth, 80.0) for worth in rng.normal(0.2, 0.02, 30)]
+    forecaster = _Forecaster(laws[0], tuple(laws), Trial(5, 5, 0.05), 0.0, 80, (300, 60))
+    counts = [(0, 40), (150, 40), (150, 45), (200, 300)]
+    found = forecaster.clearly_better(counts)
+    for one, other in np.ndindex(4, 4):
+        gaps = [float(law.error(*counts[other]) - law.error(*counts[one])) for law in laws]
+        rows = abs(gaps[0]) * (1 - abs(gaps[0])) / 80
+        low = gaps[0] - 1.96 * np.sqrt(np.var(gaps, ddof=1) + rows)
+        assert found[one, other] == (low > 0)
+    assert found[3].tolist() == [True, True, True, False]
+    assert not found[1, 2]
+    assert not found[2, 1]

@@ -52,6 +52,20 @@ def test_a_table(by: str, tmp_path: Path) -> None:
         assert np.mean([row["cheap_label"] != row["predicted"] for row in rows]) > 0.8
 
 
+def test_no_more_dear_labels_than_rows(tmp_path: Path) -> None:
+    said = done("plan", table(tmp_path), *COLUMNS, *PRICES[:4], "--budget", 1000, "--out", tmp_path / "out")
+    content, rows = read(tmp_path / "out")
+    assert max(each["n_dear"] for each in content["plan"]["forecasts"]) == 240
+    assert len(rows) == content["plan"]["recommended"]["n_dear"]
+    assert "Only 240 different rows lack a dear label" in said
+
+
+def test_a_regime_is_said_where_one_is_clear(tmp_path: Path) -> None:
+    said = done("plan", table(tmp_path), *COLUMNS, *PRICES[:4], "--budget", 2, "--out", tmp_path / "out")
+    assert read(tmp_path / "out")[0]["plan"]["regime"] == "undecided"
+    assert "no share of the budget is clearly better" in said
+
+
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     for name in ("one", "two"):
         done("plan", table(tmp_path), *COLUMNS, *PRICES, "--out", tmp_path / name)
@@ -117,6 +131,13 @@ BAD: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
     "budget too small": ((*COLUMNS, *PRICES[:4], "--budget", 0.05), ("buys no label",)),
     "price 0": ((*COLUMNS, "--price-cheap", 0, "--price-dear", 1, "--budget", 9), ("price cheap is 0",)),
     "infinite price": ((*COLUMNS, "--price-cheap", 1, "--price-dear", "inf", "--budget", 9), ("price dear is inf",)),
+    "a budget without end": ((*COLUMNS, *PRICES[:4], "--budget", 1e15), ("more than 1,000,000,000 labels",)),
+    "a price of nearly 0": (
+        (*COLUMNS, "--price-cheap", 1e-300, "--price-dear", 1, "--budget", 1e300),
+        ("more than 1,000,000,000 labels",),
+    ),
+    "a network for a table": ((*COLUMNS, *PRICES, "--network", "bogus"), ("--network", "leave it out")),
+    "numbers as texts": ((*COLUMNS, *PRICES, "--text", "a"), ("--text 'a'", "number")),
     "unknown way": ((*COLUMNS, *PRICES, "--by", "luck"), ("'luck'", "doubt")),
     "no price": ((*COLUMNS, "--budget", 9), ("--price-cheap",)),
     "no dear column named": (("--label", "cheap", *PRICES), ("--dear",)),

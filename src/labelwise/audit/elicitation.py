@@ -132,20 +132,25 @@ def classify_regime(fractions: ArrayLike, accuracy: ArrayLike, stderr: ArrayLike
             f"there are {len(shares)} fractions, {len(scores)} accuracies and {len(errors)} standard errors: "
             "give one of each."
         )
+    return regime_of(shares, scores[:, None] - scores > np.hypot(errors[:, None], errors))
+
+
+def regime_of(fractions: ArrayLike, is_better: ArrayLike) -> str:
+    """The regime of `classify_regime` by comparisons (n, n) bool: whether the row's fraction beats the column's.
+
+    Raises InputError without the ends 0 and 1.
+    """
+    shares, beats = _numbers(fractions, "fractions"), np.asarray(is_better, dtype=bool)
     ends = [np.flatnonzero(shares == end) for end in (0, 1)]
     if not all(len(end) for end in ends):
         raise InputError(f"fractions are {shares.tolist()}: give the ends 0 and 1 too.")
     low, high = (int(end[0]) for end in ends)
-
-    def beats(one: int, other: int) -> bool:
-        return bool(scores[one] - scores[other] > math.hypot(errors[one], errors[other]))
-
     interior = np.flatnonzero((shares > 0) & (shares < 1))
-    if any(beats(each, low) and beats(each, high) for each in interior.tolist()):
+    if (beats[interior, low] & beats[interior, high]).any():
         return MIXED
-    if beats(low, high):
+    if beats[low, high]:
         return QUANTITY
-    return QUALITY if beats(high, low) else UNDECIDED
+    return QUALITY if beats[high, low] else UNDECIDED
 
 
 def roc_auc(y_true: ArrayLike, score: ArrayLike) -> float:

@@ -35,6 +35,11 @@ class Labelled(NamedTuple):
         return int(((self.cheap >= 0) & (self.dear < 0)).sum())
 
     @property
+    def n_open(self) -> int:
+        """Rows without a dear label: as many can be bought here, each in place of the row's cheap one."""
+        return int((self.dear < 0).sum())
+
+    @property
     def n_dear(self) -> int:
         """Rows with a dear label."""
         return int((self.dear >= 0).sum())

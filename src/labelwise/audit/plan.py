@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.audit.elicitation import Allocation, allocate_budget, classify_regime, pareto_frontier, total_cost
+from labelwise.audit.elicitation import Allocation, allocate_budget, pareto_frontier, regime_of, total_cost
 from labelwise.audit.label_curves import HELD_OUT, Curves, Labelled, choose_penalty, measure_curves
 from labelwise.errors import InputError
 from labelwise.numerics.label_worth import LEAST_POINTS, LabelLaw, fit_label_law
@@ -27,6 +27,7 @@ FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 BUDGET_SHARES = (0.125, 0.25, 0.5, 1.0)
 REPEATS, BOOTSTRAPS = 8, 40
 NORMAL_QUANTILE = 1.96  # of the 95% interval
+MOST_LABELS = 10**9  # that a budget may buy: more is a slip of the pen
 INNER = 4  # the law is tried on counts up to so many times those it was fitted to
 
 
@@ -56,7 +57,8 @@ class Trial(NamedTuple):
 class Plan:
     """``forecasts``: one a fraction of the budget, counting new labels only; ``best`` is the position of the one to
     take. ``now``: what the labels at hand give. ``frontier``: forecasts of all budgets up to this one that no cheaper
-    one matches. ``worth``: how many dear labels the next cheap one is worth.
+    one matches. ``worth``: how many dear labels the next cheap one is worth. ``n_open``: rows at hand without a dear
+    label, the most that any forecast buys.
     """
 
     forecasts: tuple[Forecast, ...]
@@ -68,6 +70,7 @@ class Plan:
     law: LabelLaw
     trial: Trial
     penalty: float
+    n_open: int
 
     @property
     def recommended(self) -> Forecast:
@@ -87,6 +90,20 @@ class Plan:
         return {name: value for name, value in asdict(self).items() if name not in (*rows, "best")} | rows
 
 
+def check_purchase(budget: float, price_cheap: float, price_dear: float) -> None:
+    """Raise InputError for a budget or price that is no number above 0, and for one that buys no label or too many."""
+    for name, value in (("budget", budget), ("price cheap", price_cheap), ("price dear", price_dear)):
+        if not 0 < value < math.inf:
+            raise InputError(f"{name} is {value}; give a number above 0")
+    lower = min(price_cheap, price_dear)
+    if budget < lower:
+        raise InputError(f"the budget of {budget} buys no label; give more, or lower prices")
+    if budget / lower > MOST_LABELS:
+        raise InputError(
+            f"the budget of {budget} buys more than {MOST_LABELS:,} labels at {lower}; give both in one currency"
+        )
+
+
 def dear_labels_missing(data: Labelled) -> int:
     """How many more dear labels a forecast needs, 0 where there are enough."""
     return max(0, LEAST_DEAR - data.n_dear)
@@ -104,9 +121,11 @@ def plan_purchase(
 ) -> Plan:
     """Forecast each share of the budget, and recommend one. Raises InputError where there are too few dear labels.
 
-    The forecast is for rows drawn at random from the same source and a linear model on the features. Cost: some 30
-    small fits a repeat.
+    A dear label goes to a row at hand and takes the place of its cheap one, if it has one; there are no more than such
+    rows, and money beyond them is not spent. A cheap label is for a new row. The forecast is for rows drawn at random
+    from the same source and a linear model on the features. Cost: some 30 small fits a repeat.
     """
+    check_purchase(budget, price_cheap, price_dear)
     missing = dear_labels_missing(data)
     if missing:
         raise InputError(
@@ -120,29 +139,36 @@ def plan_purchase(
     forecaster = _Forecaster.fit(curves, chance, data, rng)
 
     def forecast(allocation: Allocation, fraction: float) -> Forecast:
-        counts = data.n_cheap + allocation.n_low, data.n_dear + allocation.n_high
         cost = total_cost(*allocation, price_cheap, price_dear)
-        return Forecast(fraction, *allocation, cost, *forecaster.accuracy(*counts))
+        return Forecast(fraction, *allocation, cost, *forecaster.accuracy(*counts_after(data, *allocation)))
 
     def all_fractions(money: float) -> list[Forecast]:
-        return [forecast(allocate_budget(money, share, price_cheap, price_dear), share) for share in FRACTIONS]
+        bought = [allocate_budget(money, share, price_cheap, price_dear) for share in FRACTIONS]
+        there = [each._replace(n_high=min(each.n_high, data.n_open)) for each in bought]
+        return [forecast(each, share) for each, share in zip(there, FRACTIONS, strict=True)]
 
     forecasts = all_fractions(budget)
     many = [each for share in BUDGET_SHARES[:-1] for each in all_fractions(share * budget)] + forecasts
     kept = pareto_frontier([each.cost for each in many], [each.accuracy for each in many])
-    accuracies = [each.accuracy for each in forecasts]
-    spread = forecaster.spread_between([(data.n_cheap + f.n_cheap, data.n_dear + f.n_dear) for f in forecasts])
+    is_better = forecaster.clearly_better([counts_after(data, each.n_cheap, each.n_dear) for each in forecasts])
     return Plan(
         forecasts=tuple(forecasts),
-        best=int(np.argmax(accuracies)),
+        best=int(np.argmax([each.accuracy for each in forecasts])),
         now=forecast(Allocation(0, 0), 0.0),
-        regime=classify_regime(FRACTIONS, accuracies, spread),
+        regime=regime_of(FRACTIONS, is_better),
         frontier=tuple(many[place] for place in kept),
         worth=forecaster.law.marginal_worth(data.n_cheap),
         law=forecaster.law,
         trial=forecaster.trial,
         penalty=chosen,
+        n_open=data.n_open,
     )
+
+
+def counts_after(data: Labelled, n_cheap: int, n_dear: int) -> tuple[int, int]:
+    """Rows with a cheap label only, and with a dear one, after buying so many; dear ones for random open rows."""
+    relabelled = round(n_dear * data.n_cheap / max(data.n_open, 1))
+    return data.n_cheap - relabelled + n_cheap, data.n_dear + n_dear
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +219,20 @@ class _Forecaster:
         half = NORMAL_QUANTILE * math.sqrt(by_law + by_holding_out + by_extrapolation + self.run_variance)
         return 1 - error, max(1 - error - half, 0.0), min(1 - error + half, 1.0)
 
-    def spread_between(self, counts: list[tuple[int, int]]) -> Floats:
-        """Deviation of each forecast over the resampled laws once what all share is taken out, (counts,)."""
+    def clearly_better(self, counts: list[tuple[int, int]]) -> NDArray[np.bool_]:
+        """Whether the row's counts err less than the column's by the whole interval of the difference, (n, n).
+
+        Paired: held-out rows and resampled repeats are the same for both, and models differ on as many rows at least
+        as their errors do.
+        """
         cheap, dear = np.array(counts).T
-        errors = np.stack([law.error(cheap, dear) for law in self.laws])  # (laws, counts)
-        return np.asarray((errors - errors.mean(axis=1, keepdims=True)).std(axis=0, ddof=1))
+        error = self.law.error(cheap, dear)
+        errors = np.stack([law.error(cheap, dear) for law in self.laws])  # (laws, n)
+        by_law = (errors[:, :, None] - errors[:, None]).var(axis=0, ddof=1)  # (n, n)
+        gain = error - error[:, None]
+        by_holding_out = np.abs(gain) * (1 - np.abs(gain)) / self.num_dear
+        half = NORMAL_QUANTILE * np.sqrt(by_law + by_holding_out)
+        return np.asarray(gain > half)
 
 
 def _scatter(curves: Curves) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.audit.elicitation import uncertainty, uncertainty_sample
+from labelwise.audit.elicitation import UNDECIDED, uncertainty, uncertainty_sample
 from labelwise.audit.label_curves import Labelled, choose_penalty, train_in_sequence
-from labelwise.audit.plan import LEAST_DEAR, Plan, dear_labels_missing, plan_purchase
+from labelwise.audit.plan import LEAST_DEAR, Plan, check_purchase, dear_labels_missing, plan_purchase
 from labelwise.audit.scores import check_choice
 from labelwise.data.classes import STRANGE_TRUTH
 from labelwise.data.examples import Examples, row_hashes
@@ -47,11 +46,7 @@ class Purchase:
 
     def __post_init__(self) -> None:
         check_choice(self.by, WAYS, "by")
-        for name in ("budget", "price_cheap", "price_dear"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name.replace('_', ' ')} is {getattr(self, name)}; give a number above 0")
-        if self.budget < min(self.price_cheap, self.price_dear):
-            raise InputError(f"the budget of {self.budget} buys no label; give more, or lower prices")
+        check_purchase(self.budget, self.price_cheap, self.price_dear)
 
 
 class Outcome(NamedTuple):
@@ -122,11 +117,30 @@ def _open(options: Options, dear: str) -> Examples:
     except InputError as error:
         # Dear labels are read as true ones are, under another option.
         raise InputError(str(error).replace("--truth", "--dear")) from error
+    _refuse_what_has_no_effect(examples, options)
     examples = examples.subset(~examples.is_test)
     if options.limit is not None and options.limit < len(examples):
         chosen = np.random.default_rng(options.seed).choice(len(examples), options.limit, replace=False)
         examples = examples.subset(np.sort(chosen))
     return examples
+
+
+def _refuse_what_has_no_effect(examples: Examples, options: Options) -> None:
+    if options.network != "auto" and examples.kind != "images":
+        raise InputError(
+            f"--network is of a backbone for pictures, and the data are {examples.kind}: leave it out, as a plan "
+            "always trains a linear model"
+        )
+    if options.text is not None and all(_is_number(text) for text in examples.inputs):
+        raise InputError(f"every text of --text {options.text!r} is a number: leave out --text to read columns of them")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _feature_forms(examples: Examples, options: Options) -> Iterator[NDArray[np.float64]]:
@@ -208,17 +222,25 @@ def _sentences(plan: Plan | None, data: Labelled, missing: int, num_rows: int, e
             *lost,
         ]
     best, now, trial = plan.recommended, plan.now, plan.trial
-    more = best.n_dear - num_rows
+    regime = f"Regime: {plan.regime}."
+    if plan.regime == UNDECIDED:
+        regime = "Regime: no share of the budget is clearly better than another."
+    is_used_up = plan.forecasts[-1].n_dear == plan.n_open
     return [
         f"{have}: a model trained on them is expected to reach {now.accuracy:.1%} ({now.low:.1%} to {now.high:.1%}).",
         f"Buy {best.n_dear:,} dear and {best.n_cheap:,} cheap labels for {best.cost:,.2f}: expected accuracy "
         f"{best.accuracy:.1%}, 95% interval {best.low:.1%} to {best.high:.1%}.",
-        f"Regime: {plan.regime}. The next cheap label is worth {plan.worth:.3g} dear ones here.",
+        f"{regime} The next cheap label is worth {plan.worth:.3g} dear ones here.",
         f"The law behind this, fitted to small counts only, was asked about {trial.points} larger ones: {trial.inside} "
         f"lay within their error of measurement, and it missed by {trial.miss:.3f} on average; intervals are widened "
         "by that.",
-        *([f"{more:,} of the dear labels are for rows that are not in the file yet."] if more > 0 else []),
-        f"{RELABEL_FILE} lists {num_rows:,} rows to buy dear labels for next.",
+        *(
+            [f"Only {plan.n_open:,} different rows lack a dear label: no share buys more of them."]
+            if is_used_up
+            else []
+        ),
+        f"{RELABEL_FILE} lists {num_rows:,} rows to buy dear labels for next, each in place of its cheap one; cheap "
+        "labels are for new rows.",
         *lost,
     ]
 
