@@ -1,12 +1,28 @@
 """The sweep of budgets: its parts on made-up accuracies, and the quick form on digits."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from labelwise.reproductions.quantity_quality import Grid, Sweep, buy, choose_apart, describe, judge, run, train
+from labelwise.reproductions.quantity_quality import (
+    CLAIM,
+    WEAK_FORM,
+    Grid,
+    Sweep,
+    buy,
+    choose_apart,
+    describe,
+    judge,
+    run,
+    train,
+)
 from labelwise.reproductions.quantity_quality_data import digits_source
+from labelwise.reproductions.quantity_quality_notes import GAINS, is_no_worse, mix_note, spent_notes
+from labelwise.reproductions.result import Result, paired_interval
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 GRID = Grid((16, 64, 256), (0.0, 0.3, 0.7, 1.0))
 
@@ -23,7 +39,6 @@ REGIMES = [[0.8, 0.75, 0.7, 0.6], [0.8, 0.85, 0.84, 0.8], [0.8, 0.85, 0.88, 0.9]
 def test_three_regimes_are_the_claim() -> None:
     found = judge(sweep(REGIMES))
     assert found.holds
-    assert found.budget == 1
     said = describe(sweep(REGIMES), found)
     assert list(said["regime"].values()) == ["quantity-dominant", "mixed", "quality-dominant"]
 
@@ -34,8 +49,36 @@ def test_an_end_that_does_not_lead_breaks_the_claim(turned: int) -> None:
     assert not judge(sweep(means)).holds
 
 
-def test_a_mix_below_both_ends_everywhere_breaks_the_claim() -> None:
-    assert not judge(sweep([[0.8, 0.5, 0.5, 0.6], [0.8, 0.5, 0.5, 0.8], [0.8, 0.5, 0.5, 0.9]])).holds
+def test_a_mix_takes_no_part_in_the_verdict_and_is_told_of() -> None:
+    poor = sweep([[0.8, 0.5, 0.5, 0.6], [0.8, 0.5, 0.5, 0.8], [0.8, 0.5, 0.5, 0.9]])
+    rich = sweep([[0.8, 0.5, 0.5, 0.6], [0.8, 0.9, 0.9, 0.8], [0.8, 0.5, 0.5, 0.9]])
+    assert judge(poor).holds
+    said = [describe(each, judge(each)) for each in (poor, rich)]
+    assert [each[WEAK_FORM] for each in said] == [False, True]
+    assert mix_note({"x": said[0]}, 10).startswith("A mix is nowhere clearly better")
+    assert mix_note({"x": said[1]}, 10).startswith("A mix is clearly better than the better end at x, budget 64:")
+
+
+@pytest.mark.parametrize("shift", [-1.02, -0.98, 0.5])
+def test_no_worse_by_one_standard_error(shift: float) -> None:
+    gaps = np.random.default_rng(0).normal(size=10)
+    error = gaps.std(ddof=1) / math.sqrt(10)
+    gaps += shift * error - gaps.mean()
+    assert is_no_worse(paired_interval(gaps.tolist(), [0.0] * 10)._asdict(), 10) == (shift >= -1)
+
+
+def test_the_kept_result_says_what_its_numbers_say() -> None:
+    kept = Result.load(RESULTS / "39-quantity-quality.json")
+    assert kept.claim == CLAIM
+    assert kept.notes[2:] == [mix_note(kept.details, kept.seeds), *spent_notes(kept.details)]
+    assert "digits, budget 256: the pool was used up, so less was spent: 0% dear 129.7, 20% dear 175.6" in kept.notes[3]
+    for each in kept.details.values():
+        ends = (each["cheap over dear at the smallest budget"], each["dear over cheap at the largest budget"])
+        assert each["holds"] == all(end["interval"][0] > 0 for end in ends)
+        assert each[WEAK_FORM] == any(is_no_worse(gain, kept.seeds) for gain in each[GAINS].values())
+    assert kept.holds == all(each["holds"] for each in kept.details.values())
+    middle = list(kept.details["digits"][GAINS].values())[2]
+    assert [kept.difference, kept.interval] == list(middle.values())
 
 
 def test_a_share_is_not_chosen_where_it_is_judged() -> None:

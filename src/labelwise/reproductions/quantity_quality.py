@@ -31,6 +31,7 @@ from labelwise.reproductions.quantity_quality_data import (
     photographs_source,
     stories_source,
 )
+from labelwise.reproductions.quantity_quality_notes import GAINS, is_no_worse, mix_note, spent_notes
 from labelwise.reproductions.result import (
     Comparison,
     Result,
@@ -43,15 +44,17 @@ from labelwise.training.seeding import seeded
 
 SLUG = "quantity-quality"
 CLAIM = (
-    "At a small budget many cheap labels beat few right ones, at a large budget the right ones win, and in between a "
-    "mix is at least as good as either; it holds if, on every data set, cheap labels alone lead at the smallest budget "
-    "and dear ones alone at the largest, each by its whole 95% interval, and at some budget a mix, its share chosen on "
-    "the other half of the seeds, is within one standard error of the better end or above it."
+    "At a small budget many cheap labels beat few right ones, at a large budget the right ones win; it holds if, on "
+    "every data set, cheap labels alone lead at the smallest budget and dear ones alone at the largest, each by its "
+    "whole 95% interval. That in between a mix is at least as good as either is reported beside it, in a weak form "
+    "that decides nothing: at some budget a mix, its share chosen on the other half of the seeds, is within one "
+    "standard error of the better end or above it."
 )
 DEFAULT_SEEDS = 10
 
 CHEAP, DEAR, MIX = "cheap labels only", "dear labels only", "a mix"
 PRICE_CHEAP, PRICE_DEAR = 0.1, 1.0
+WEAK_FORM = "weak form: at some budget the mix is no worse by one standard error (no part of the verdict)"
 HIDDEN = 64
 # As first measured on digits, and not tuned since; held-out cross-entropy, as a handful of labels has few ranks.
 SETTINGS = StageSettings(
@@ -111,7 +114,8 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
     if not quick:
         details["digits"] |= extras(sources[0], seeds)
     main, judged = sweeps["digits"], found["digits"]
-    place = judged.budget
+    place = len(main.grid.budgets) // 2
+    notes += [mix_note(details, seeds), *spent_notes(details)]
     mixed = paired_interval(judged.mix[place].tolist(), judged.better_end[place].tolist())
     if seeds == 1:
         notes.append("One seed: the share of the mix was chosen and judged on the same run.")
@@ -120,8 +124,8 @@ def run(seeds: int, data_dir: Path | None, quick: bool = False) -> Result:
         claim=CLAIM,
         data="; ".join(f"{each.name}: {each.words}" for each in sources),
         fault="cheap labels, many of them wrong, beside few dear ones",
-        metric=f"test accuracy on digits at a budget of {main.grid.budgets[place]} dear labels; the difference is that "
-        "of the mix and the better end",
+        metric=f"test accuracy on digits at the middle budget, {main.grid.budgets[place]} dear labels; the difference "
+        "is that of the mix and the better end, which the verdict does not rest on",
         baselines={
             CHEAP: summarise(main.accuracy[:, place, 0].tolist()),
             DEAR: summarise(main.accuracy[:, place, -1].tolist()),
@@ -185,44 +189,34 @@ def train(
 
 
 class Judged(NamedTuple):
-    """What a sweep says: the ends compared at the smallest and the largest budget, a mix at every budget (seeds,), the
-    better end's accuracy (seeds,), the budget at which the mix does best against it, and the verdict.
+    """What a sweep says: the ends compared at the smallest and the largest budget, and at every budget a mix and the
+    better end, accuracies (seeds,).
     """
 
     smallest: Comparison
     largest: Comparison
     mix: list[Accuracies]
     better_end: list[Accuracies]
-    budget: int
-    is_no_worse: bool
 
     @property
     def holds(self) -> bool:
-        """Whether all three parts of the claim hold."""
-        return clearly_above(self.smallest) and clearly_above(self.largest) and self.is_no_worse
+        """Whether each end leads where the claim says; the mix takes no part."""
+        return clearly_above(self.smallest) and clearly_above(self.largest)
 
 
 def judge(found: Sweep) -> Judged:
     """Choose each interior share on one half of the seeds and judge it on the other, both ways round."""
     accuracy = found.accuracy
-    mixes, ends, gains, is_no_worse = [], [], [], False
+    mixes, ends = [], []
     for place in range(len(found.grid.budgets)):
         at = accuracy[:, place]  # (seeds, fractions)
-        mix = choose_apart(at)
-        end = at[:, 0] if at[:, 0].mean() >= at[:, -1].mean() else at[:, -1]
-        gap = mix - end
-        error = gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else 0.0
-        is_no_worse |= bool(gap.mean() >= -error)
-        mixes.append(mix)
-        ends.append(end)
-        gains.append(gap.mean())
+        mixes.append(choose_apart(at))
+        ends.append(at[:, 0] if at[:, 0].mean() >= at[:, -1].mean() else at[:, -1])
     return Judged(
         smallest=paired_interval(accuracy[:, 0, 0].tolist(), accuracy[:, 0, -1].tolist()),
         largest=paired_interval(accuracy[:, -1, -1].tolist(), accuracy[:, -1, 0].tolist()),
         mix=mixes,
         better_end=ends,
-        budget=int(np.argmax(gains)),
-        is_no_worse=is_no_worse,
     )
 
 
@@ -244,14 +238,16 @@ def describe(found: Sweep, judged: Judged) -> dict[str, Any]:
     kept = pareto_frontier(found.spent.ravel(), mean.ravel())
     places = [tuple(int(each) for each in np.unravel_index(position, mean.shape)) for position in kept]
     budgets = [f"budget {each}" for each in found.grid.budgets]
+    gains = {
+        name: paired_interval(mix.tolist(), end.tolist())._asdict()
+        for name, mix, end in zip(budgets, judged.mix, judged.better_end, strict=True)
+    }
     return {
         "holds": judged.holds,
         "cheap over dear at the smallest budget": judged.smallest._asdict(),
         "dear over cheap at the largest budget": judged.largest._asdict(),
-        "mix over the better end": {
-            name: paired_interval(mix.tolist(), end.tolist())._asdict()
-            for name, mix, end in zip(budgets, judged.mix, judged.better_end, strict=True)
-        },
+        GAINS: gains,
+        WEAK_FORM: any(is_no_worse(each, len(found.accuracy)) for each in gains.values()),
         "fractions": list(found.grid.fractions),
         "accuracy": dict(zip(budgets, mean.tolist(), strict=True)),
         "standard error": dict(zip(budgets, error.tolist(), strict=True)),
