@@ -128,7 +128,7 @@ def _open(options: Options, dear: str) -> Examples:
 def _refuse_what_has_no_effect(examples: Examples, options: Options) -> None:
     if options.network != "auto" and examples.kind != "images":
         raise InputError(
-            f"--network is of a backbone for pictures, and the data are {examples.kind}: leave it out, as a plan "
+            "--network is of a backbone for pictures, and the data hold none: leave it out, as a plan "
             "always trains a linear model"
         )
     if options.text is not None and all(_is_number(text) for text in examples.inputs):
