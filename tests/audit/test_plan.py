@@ -1,6 +1,9 @@
 """Plans: forecasts against what comes, on data whose truth is known, and what they refuse."""
 
+import importlib.util
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +33,7 @@ from labelwise.audit.plan import (
 from labelwise.errors import InputError
 from labelwise.numerics.label_worth import LabelLaw
 
+ROOT = Path(__file__).parents[2]
 WIDTH = 20
 
 
@@ -231,3 +235,42 @@ def test_a_difference_is_clear_where_its_interval_excludes_zero() -> None:
     assert found[3].tolist() == [True, True, True, False]
     assert not found[1, 2]
     assert not found[2, 1]
+
+
+def benchmark() -> Any:
+    spec = importlib.util.spec_from_file_location("plans", ROOT / "benchmarks" / "plans.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_benchmark_relabels_rows_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, taught = benchmark(), []
+
+    def spy(rows: Labelled, cheap: Any, dear: Any, penalty: float) -> Any:
+        taught.append((set(cheap.tolist()), set(dear.tolist())))
+        return train_in_sequence(rows, cheap, dear, penalty)
+
+    monkeypatch.setattr(module, "train_in_sequence", spy)
+    world, test = draw(0, 0, 1200), draw(9, 0, 200)
+    module.one_round(module.Pool(world, test), (100, 50), 30, 0)  # at a price of 0.1
+    assert len(taught) == len(FRACTIONS)
+    (hand_cheap, hand_dear), (_, all_dear) = taught[0], taught[-1]
+    assert (len(hand_cheap), len(hand_dear)) == (100 + 300, 50)
+    assert len(all_dear) == 50 + 30
+    for cheap, dear in taught:
+        assert not cheap & dear
+        assert hand_dear <= dear <= hand_dear | hand_cheap
+    assert len(taught[-1][0]) == 100 - 30
+
+
+def test_the_guide_says_how_many_plans_came_true() -> None:
+    kept = json.loads((ROOT / "docs" / "results" / "bench-plans.json").read_text(encoding="utf-8"))
+    rounds = [each for group in kept["rounds"].values() for each in group]
+    hits = sum(each["interval"][0] <= each["came"] <= each["interval"][1] for each in rounds)
+    guide = " ".join((ROOT / "docs" / "guide.md").read_text(encoding="utf-8").split())
+    assert kept["tables"][0]["rows"][-1][1] == f"{hits} of {len(rounds)}"
+    assert f"tried on {len(rounds)} of them" in guide
+    assert f"{hits} intervals of nominally 95% held" in guide
