@@ -151,8 +151,6 @@ class Items:
             if not reader.schema.equals(expected):
                 raise InputError(f"{printable(path)} holds no items to review: run or audit the data again")
             batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-            for batch in batches:
-                batch.validate()
             return cls(batches, reader.schema.metadata)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise InputError(f"{printable(path)} is damaged ({error}): run or audit the data again") from error
