@@ -12,6 +12,7 @@ from labelwise.audit.elicitation import Oracle
 from labelwise.errors import InputError
 from labelwise.estimators.elicitor import SequentialElicitor, Stage, StageSettings, _Stopping
 from labelwise.networks.build import build_network
+from labelwise.training.seeding import seeded
 
 FAST = StageSettings(learning_rate=1e-2, max_epochs=40)
 
@@ -26,8 +27,8 @@ def data(rows: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def network(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return build_network("mlp-8", (4,), 2)
+    with seeded(seed):
+        return build_network("mlp-8", (4,), 2)
 
 
 def state(model: nn.Module) -> dict[str, torch.Tensor]:

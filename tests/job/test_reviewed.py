@@ -314,6 +314,23 @@ def test_a_second_round_builds_on_the_first(tmp_path: Path) -> None:
     assert table(third.folder)[one.index]["given"] == str(arrays["given"][one.index])
 
 
+def test_no_round_overwrites_an_earlier_one(tmp_path: Path) -> None:
+    points(tmp_path / "points.npz", truth=False)
+    source = tmp_path / "points.npz"
+    first = go(source, tmp_path / "first", skip=("learn",)).folder
+    decide(first, 0, "accept")
+    second = go(source, tmp_path / "second", labels_from=str(first), skip=("learn",)).folder
+    decide(second, 1, "accept")
+    before = (first / "metrics.json").read_bytes()
+    with pytest.raises(InputError, match="would overwrite the reviewed run"):
+        go(source, first, labels_from=str(second))
+    assert (first / "metrics.json").read_bytes() == before
+    # Where somebody brought it about by moving folders, it ends with a sentence.
+    (first / "metrics.json").write_text(json.dumps(json.loads(before) | {"labels_from": str(second)}))
+    with pytest.raises(InputError, match="run it again from the data"):
+        go(source, tmp_path / "third", labels_from=str(second))
+
+
 def test_a_label_that_was_mended_since_stays(tmp_path: Path) -> None:
     arrays = points(tmp_path / "points.npz", truth=False)
     first = go(tmp_path / "points.npz", tmp_path / "first", skip=("learn",)).folder

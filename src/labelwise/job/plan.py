@@ -22,7 +22,7 @@ from labelwise.errors import InputError
 from labelwise.files import atomic_write, write_csv
 from labelwise.job.inputs import Inputs
 from labelwise.job.options import Options
-from labelwise.job.prepare import check_places
+from labelwise.job.prepare import check_places, draw_rows
 from labelwise.numerics.softmax_regression import predict_softmax
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def _open(options: Options, dear: str) -> Examples:
     _refuse_what_has_no_effect(examples, options)
     examples = examples.subset(~examples.is_test)
     if options.limit is not None and options.limit < len(examples):
-        chosen = np.random.default_rng(options.seed).choice(len(examples), options.limit, replace=False)
-        examples = examples.subset(np.sort(chosen))
+        examples = examples.subset(draw_rows(examples, options.limit, options.seed))
     return examples
 
 

@@ -15,7 +15,7 @@ from labelwise.files import printable
 from labelwise.job.options import Options
 from labelwise.job.parts import Parts, split
 from labelwise.job.progress import Progress
-from labelwise.job.reviewed import Reviewed, apply_decisions, check_reviewed, without_unlabelled
+from labelwise.job.reviewed import Reviewed, apply_decisions, check_reviewed, rounds, without_unlabelled
 from labelwise.job.workspace import Workspace, fingerprint
 from labelwise.methods import find_recipe
 
@@ -75,12 +75,13 @@ def truth_to_score_by(examples: Examples, parts: Parts) -> np.ndarray | None:
 
 def check_places(options: Options, written: Sequence[str]) -> None:
     """Nothing that is read may be overwritten, and nothing that is written may be taken for data the next time."""
-    if options.labels_from is not None and Path(options.labels_from).resolve() == options.folder.resolve():
-        raise InputError(
-            f"the results would overwrite the reviewed run {printable(options.labels_from)}: choose a folder with --out"
-        )
     if options.labels_from is not None:
-        check_reviewed(Path(options.labels_from))
+        for each in rounds(Path(options.labels_from)):
+            if each.resolve() == options.folder.resolve():
+                raise InputError(
+                    f"the results would overwrite the reviewed run {printable(each)}: choose a folder with --out"
+                )
+            check_reviewed(each)
     if options.source is None or not Path(options.source).exists():
         return
     source, folder = Path(options.source).resolve(), options.folder.resolve()
@@ -116,7 +117,7 @@ def _check(options: Options, progress: Progress) -> Examples:
         edges=options.edges,
     )
     if options.limit is not None and options.limit < len(examples):
-        examples = examples.subset(_draw(examples, options.limit, options.seed))
+        examples = examples.subset(draw_rows(examples, options.limit, options.seed))
         examples.notes.append(f"Only {len(examples):,} rows were used, drawn at random (--limit).")
     if examples.num_classes < 2 and examples.task != "regression":
         raise InputError("the labels hold fewer than two classes, so there is nothing to tell apart; check the labels")
@@ -125,7 +126,7 @@ def _check(options: Options, progress: Progress) -> Examples:
     return examples
 
 
-def _draw(examples: Examples, limit: int, seed: int) -> np.ndarray:
+def draw_rows(examples: Examples, limit: int, seed: int) -> np.ndarray:
     """At most ``limit`` rows at random, in order; bags are taken whole, as the count of a part is not known."""
     rng = np.random.default_rng(seed)
     if examples.bags is None:

@@ -72,14 +72,33 @@ class Form(NamedTuple):
 def apply_decisions(examples: Examples, folder: Path) -> tuple[Examples, Reviewed]:
     """The examples with the labels that people decided on in the reviewed run ``folder``, and what those were.
 
-    A decision belongs to the row that holds what the reviewer saw, wherever that stands by now. Labels that were
-    reviewed in several rounds get the decisions of all, the earliest first. Raises InputError where nothing was
-    decided, or nothing of it is about these data.
+    Labels that were reviewed in several rounds get the decisions of all, the earliest first. Raises InputError where
+    nothing was decided, or nothing of it is about these data.
     """
-    numbers = _numbers(folder)
-    original = examples.as_given
-    if numbers.get("labels_from"):
-        examples, _ = apply_decisions(examples, Path(numbers["labels_from"]))
+    *earlier, last = rounds(folder)
+    for each in earlier:
+        examples, _ = _apply_round(examples, each)
+    return _apply_round(examples, last)
+
+
+def rounds(folder: Path) -> list[Path]:
+    """A reviewed run and those whose decisions it was itself made from, the earliest first.
+
+    Raises InputError where they lead back to one of them, which a later run has overwritten.
+    """
+    found = [folder]
+    while before := _numbers(found[0]).get("labels_from"):
+        if Path(before).resolve() in {each.resolve() for each in found}:
+            raise InputError(
+                f"{printable(folder)} was made from decisions in {printable(before)}, and that from those here: run it "
+                "again from the data"
+            )
+        found.insert(0, Path(before))
+    return found
+
+
+def _apply_round(examples: Examples, folder: Path) -> tuple[Examples, Reviewed]:
+    """The same for one round. A decision belongs to the row that holds what the reviewer saw, wherever that stands."""
     form, given = FORMS[examples.task], examples.given.copy()
     found, seen_at, counts = _placed(examples, folder)
     decided = combine(found)
@@ -108,7 +127,8 @@ def apply_decisions(examples: Examples, folder: Path) -> tuple[Examples, Reviewe
         agreement=decided.agreement,
         notes=tuple(text.format(count=counts[name]) for name, text in SAID.items() if counts[name]),
     )
-    return replace(examples, given=given, original=original), Reviewed(folder, findings, numbers)
+    decided_on = replace(examples, given=given, original=examples.as_given)
+    return decided_on, Reviewed(folder, findings, _numbers(folder))
 
 
 def _placed(examples: Examples, folder: Path) -> tuple[list[Decision], dict[int, int], Counter[str]]:
